@@ -75,7 +75,6 @@ class Umt5TextEncoder:
 
 def _subfolder(weights: str, name: str) -> str:
     """A pipeline folder holds its parts in subfolders, a bare model does not."""
-    from pathlib import Path
 
     return name if not Path(weights).is_dir() or (Path(weights) / name).is_dir() else ""
 

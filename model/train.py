@@ -3,7 +3,7 @@
     deepspeed --num_accelerators 2 --module model.train --spec RUN/spec.json
     python -m model.train --spec RUN/spec.json                  # one rank
 
-Everything random in a step derives from (seed, step, position in the batch), never from a generator's history. So a run killed
+Everything random in a step derives from (seed, step, place in the batch), never from a generator's history. So a run killed
 anywhere continues from its newest checkpoint and ends with the same losses and weights, bit for bit on CPU with the same number of
 ranks. SIGINT or SIGTERM stops it at the next step with a checkpoint.
 """
@@ -14,10 +14,8 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from model import checkpoint as checkpoints
 from model.buckets import BucketSampler, rank_slice
@@ -87,12 +85,12 @@ class Trainer:
     def _step(self, stop: StopRequest) -> tuple[list[str], float, bool]:
         """One optimizer step; the ids of all ranks' clips, the mean loss, and whether any rank was asked to stop."""
         positions = self.sampler.batch(self.step)
-        mine = list(rank_slice(range(len(positions)), self.rank, self.world))
-        draws = [self._draw(place, self.data.clips[positions[place]].shape) for place in mine]
-        batch = self.data.batch([self.data.clips[positions[place]] for place in mine], [d[2] for d in draws], self.device)
-        noise = torch.stack([d[0] for d in draws]).to(self.device)
-        sigma_BF = torch.cat([d[1].sigma_BF for d in draws]).to(self.device)
-        is_clean_BF = torch.cat([d[1].is_clean_BF for d in draws]).to(self.device)
+        shape = self.data.clips[positions[0]].shape
+        sigmas, dropped = self._draw_levels(shape[1])
+        mine = rank_slice(range(len(positions)), self.rank, self.world)
+        batch = self.data.batch([self.data.clips[positions[place]] for place in mine], [dropped[place] for place in mine], self.device)
+        noise = torch.stack([torch.randn(shape, generator=self._generator(place)) for place in mine]).to(self.device)
+        sigma_BF, is_clean_BF = sigmas.sigma_BF[mine].to(self.device), sigmas.is_clean_BF[mine].to(self.device)
 
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self._rate()
@@ -114,17 +112,19 @@ class Trainer:
             raise FloatingPointError(f"loss is {mean_loss} at step {self.step} of {self.spec.stage}; lower learning_rate")
         return [self.data.clips[position].clip_id for position in positions], mean_loss, stops > 0
 
-    def _draw(self, place: int, shape: tuple[int, ...]) -> tuple[Tensor, Sigmas, bool]:
-        """Noise, noise levels and caption dropout of one batch position; equal on any number of ranks."""
-        spec = self.spec
-        digest = hashlib.sha256(f"{spec.seed} {self.step} {place}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        noise = torch.randn(shape, generator=generator)
+    def _draw_levels(self, frames: int) -> tuple[Sigmas, list[bool]]:
+        """Noise levels and caption dropout of the whole step's batch; every rank draws the same and takes its part."""
+        spec, generator = self.spec, self._generator("levels")
         sigmas = sample_sigmas(
-            1, shape[1], p_fopp=spec.p_fopp, p_sync=spec.p_sync, p_prefix=spec.p_prefix, mean=spec.timestep_mean,
+            spec.batch_size, frames, p_fopp=spec.p_fopp, p_sync=spec.p_sync, p_prefix=spec.p_prefix, mean=spec.timestep_mean,
             std=spec.timestep_std, shift=spec.timestep_shift, generator=generator,
         )  # fmt: skip
-        return noise, sigmas, bool(torch.rand((), generator=generator) < spec.caption_dropout)
+        return sigmas, (torch.rand(spec.batch_size, generator=generator) < spec.caption_dropout).tolist()
+
+    def _generator(self, place: object) -> torch.Generator:
+        """Random numbers of one place in this step, whatever rank draws them and whatever was drawn before."""
+        digest = hashlib.sha256(f"{self.spec.seed} {self.step} {place}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
     def _rate(self) -> float:
         """Learning rate of the coming step: linear warm-up, then constant or a cosine to zero."""

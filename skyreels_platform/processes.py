@@ -76,6 +76,19 @@ def reap(pid_file: Path) -> bool:
     return found
 
 
+def reap_orphans(work: Path) -> list[str]:
+    """End groups below a scratch folder whose supervisor is gone; groups that are still supervised are left alone."""
+    ended = []
+    for pid_file in sorted(work.glob("*/*/*.pid")):
+        try:
+            left = json.loads(pid_file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            continue  # removed or replaced by its owner at this moment
+        if supervisor_id(left["pid"]) is None and reap(pid_file):
+            ended.append(str(pid_file))
+    return ended
+
+
 def _end_group(group: int, grace_s: float, ended: Callable[[], bool]) -> None:
     for number, wait_s in ((signal.SIGINT, grace_s), (signal.SIGTERM, _TERM_S if grace_s else 0), (signal.SIGKILL, 10)):
         if wait_s == 0:
@@ -110,7 +123,7 @@ def _supervise(pid_file: Path, parent: int, command: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # meant for the command; the supervisor stays to see the end
     child = subprocess.Popen(
-        command, env={**os.environ, SUPERVISOR: identity}, preexec_fn=_default_signals,  # noqa: PLW1509 (no threads here)
+        command, env={**os.environ, SUPERVISOR: identity}, preexec_fn=_default_signals,
     )  # fmt: skip
     while child.poll() is None:
         if os.getppid() != parent:

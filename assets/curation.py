@@ -1,0 +1,97 @@
+"""Chapter 2, curation: shots, scores, stage pools, concept balance and frozen data sets."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from assets.metadata import table_metadata
+from assets.partitions import ONE_BATCH_PER_RUN, ingest_batches
+from resources.home import HomeResource
+from resources.recipes import RecipeResource
+from skyreels_platform.curation.batches import SHOTS_VERSION, StepResult, score_batch, segment_batch
+from skyreels_platform.home import Home
+
+_BATCHED: Mapping[str, object] = {
+    "partitions_def": ingest_batches, "backfill_policy": ONE_BATCH_PER_RUN, "owners": ["team:data"],
+}  # fmt: skip
+
+
+@dg.asset(deps=["source_videos"], group_name="curation", kinds={"lance", "torch"}, code_version=SHOTS_VERSION, **_BATCHED)  # type: ignore[arg-type]
+def shots(context: dg.AssetExecutionContext, home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
+    """One row per shot: source, first and last frame, seconds, votes of each detector, transition kind."""
+    opened, batch = home.open(), context.partition_key
+    return step_result(opened, "shots", batch, segment_batch(opened, batch, recipe.load().shots))
+
+
+@dg.asset(deps=["shots"], group_name="curation", kinds={"lance", "opencv"}, **_BATCHED)  # type: ignore[arg-type]
+def scores(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+    """One row per shot and signal: raw number, unit, version, and whether it was measured, unknown or not applicable."""
+    opened, batch = home.open(), context.partition_key
+    return step_result(opened, "scores", batch, score_batch(opened, batch))
+
+
+def step_result(home: Home, table: str, batch: str, result: StepResult) -> dg.MaterializeResult:
+    """Materialization of one step over one batch."""
+    failures = dg.MetadataValue.json(dict(list(result.failures.items())[:20]))
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(result.data_version),
+        metadata={
+            "sources": result.num_sources, "sources_made": result.num_made, "sources_failed": len(result.failures),
+            "failures": failures, **table_metadata(home, table, {"batch": batch}),
+        },
+    )  # fmt: skip
+
+
+def _pool_asset(stage: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=f"pool_{stage}", deps=["scores"], group_name="pools", kinds={"lance", "duckdb"}, owners=["team:data"],
+        description=f"One verdict per shot under the thresholds of stage {stage}, with every reason.",
+    )  # fmt: skip
+    def pool(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
+        from skyreels_platform.curation.standing import judge_stage
+
+        opened = home.open()
+        result = judge_stage(opened, stage, recipe.load().pools[stage])  # type: ignore[index]
+        counts = {verdict: result.counts.get(verdict, 0) for verdict in ("pass", "fail", "review")}
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(result.data_version),
+            metadata={**counts, "reasons": dg.MetadataValue.json(result.reasons), **table_metadata(opened, "verdicts", {"stage": stage})},
+        )
+
+    return pool
+
+
+pools = [_pool_asset(stage) for stage in ("256p", "360p", "540p")]
+
+
+@dg.asset(deps=["pool_540p", "captions"], group_name="pools", kinds={"lance", "duckdb"}, owners=["team:data"])
+def balanced_pool(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
+    """One verdict per shot of the 540p pool after concept balance."""
+    from skyreels_platform.curation.standing import balance_stage
+
+    result, version = balance_stage(home.open(), "540p", recipe.load().balance)
+    shares = {"before": result.before, "after": result.after, "target": result.target}
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={
+            "kept": len(result.kept), "dropped": len(result.dropped), "shares": dg.MetadataValue.json(shares),
+            "short": dg.MetadataValue.json(result.short),
+        },
+    )  # fmt: skip
+
+
+@dg.asset(deps=["pool_256p", "captions"], group_name="datasets", kinds={"lance"}, owners=["team:data"])
+def dataset_256p(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
+    """Frozen snapshot of stage 256p, one row per clip: span, crop, caption and bucket; its content hash is the data version."""
+    from skyreels_platform.curation.snapshot import freeze
+
+    opened = home.open()
+    snapshot = freeze(opened, "dataset_256p", stage="256p", recipe=recipe.load())
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(snapshot.snapshot_id),
+        metadata={
+            "snapshot_id": snapshot.snapshot_id, "clips": snapshot.num_clips, "shots": snapshot.num_shots,
+            "duration_s": snapshot.duration_s, "excluded_batches": dg.MetadataValue.json(snapshot.excluded),
+            "unusable_shots": len(snapshot.unusable), **table_metadata(opened, "snapshot_clips", {"snapshot_id": snapshot.snapshot_id}),
+        },
+    )  # fmt: skip

@@ -1,0 +1,36 @@
+"""Chapter 5, films: what the newest diffusion-forcing checkpoint makes of a prompt."""
+
+import json
+
+import dagster as dg
+
+from resources.home import HomeResource
+from resources.recipes import RecipeResource
+from resources.trainer import TrainerClient
+from skyreels_platform.generation.film import FILM_VERSION
+
+
+@dg.asset(
+    deps=["diffusion_forcing"], group_name="generation", kinds={"torch"}, owners=["team:training"], code_version=FILM_VERSION,
+    pool="trainer", check_specs=[dg.AssetCheckSpec("shows_its_prompt", asset="film", description="The pixels show the subject that the prompt names.")],
+)  # fmt: skip
+def film(context: dg.AssetExecutionContext, home: HomeResource, recipe: RecipeResource, trainer: TrainerClient) -> dg.MaterializeResult:
+    """One generated film of at least three windows, with checkpoint, prompt, seed and schedule in its manifest."""
+    from skyreels_platform.generation.film import make_film, plan_film
+
+    opened, chosen = home.open(), recipe.load()
+    with trainer.session(context.op_execution_context, {"stage": "film"}) as env:
+        row = make_film(opened, chosen, plan_film(opened, chosen, stage="diffusion_forcing"), env=env)
+    check = json.loads(row["manifest"])["check"]
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(row["film_id"]),
+        metadata={
+            "film_id": row["film_id"], "checkpoint_id": row["checkpoint_id"], "prompt": row["prompt"], "windows": row["num_windows"],
+            "duration_s": row["num_frames"] / row["fps"], "dagster/uri": f"{opened.store.uri}/{row['path']}",
+        },
+        check_results=[
+            # A warning, not an error: a weak film is a finding about the model, not a broken run.
+            dg.AssetCheckResult(check_name="shows_its_prompt", passed=check["outcome"] != "fail", description=check["text"],
+                                severity=dg.AssetCheckSeverity.WARN)
+        ],
+    )  # fmt: skip

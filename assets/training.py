@@ -1,0 +1,114 @@
+"""Chapter 4, training: latents, and one graph-backed asset per stage: prepare -> train -> validate -> publish.
+
+`train` launches DeepSpeed out of process; cancelling the run ends every rank. What is passed between the ops is the ledger and the run
+folder, so each op can be retried alone and no value goes through an IO manager.
+"""
+
+from collections.abc import Callable
+
+import dagster as dg
+
+from resources.home import HomeResource
+from resources.recipes import RecipeResource
+from resources.trainer import TrainerClient
+from skyreels_platform.training.stages import STAGES, TRAIN_VERSION, StageInputs
+
+_OWNERS = ["team:training"]
+_AFTER = {"after": dg.In(dg.Nothing)}
+_DONE = dg.Out(dg.Nothing)
+
+
+@dg.asset(deps=["dataset_256p"], group_name="datasets", kinds={"torch", "safetensors"}, owners=_OWNERS)
+def latents_256p(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
+    """Latents and text features of data set 256p, sharded safetensors, keyed by clip, codec and text encoder."""
+    from skyreels_platform.ledger.current import get_current
+    from skyreels_platform.training.encode import encode_dataset
+
+    opened, chosen = home.open(), recipe.load()
+    result = encode_dataset(opened, "256p", get_current(opened.ledger, "dataset_256p"), chosen)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(result.latents_id),
+        metadata={"clips": result.num_clips, "clips_encoded": result.num_encoded, "dagster/uri": f"{opened.store.uri}/{result.path}"},
+    )
+
+
+def _prepare(stage: str, inputs: StageInputs) -> dg.OpDefinition:
+    ins = {"latents": dg.In(dg.Nothing), **({"parent": dg.In(dg.Nothing)} if inputs.parent else {})}
+
+    @dg.op(name=f"{stage}_prepare", ins=ins, out=_DONE, tags={"stage": stage})
+    def prepare(context: dg.OpExecutionContext, home: HomeResource, recipe: RecipeResource) -> None:
+        from skyreels_platform.training.stages import plan_stage
+
+        plan = plan_stage(home.open(), recipe.load(), stage)
+        context.log.info(f"{plan.spec.num_steps} steps of {plan.spec.batch_size} clips from {plan.latents_id} in {plan.run_dir}")
+
+    return prepare
+
+
+def _train(stage: str) -> dg.OpDefinition:
+    @dg.op(name=f"{stage}_train", ins=_AFTER, out=_DONE, pool="trainer", tags={"stage": stage})
+    def train(context: dg.OpExecutionContext, home: HomeResource, recipe: RecipeResource, trainer: TrainerClient) -> None:
+        from skyreels_platform.training.stages import plan_stage, published, train_stage
+
+        opened, chosen = home.open(), recipe.load()
+        plan = plan_stage(opened, chosen, stage)
+        if row := published(opened, plan):
+            context.log.info(f"{row['checkpoint_id']} was published from the same inputs before: nothing to train")
+            return
+        with trainer.session(context, {"stage": stage}) as env:
+            train_stage(plan, chosen, env=env)
+
+    return train
+
+
+def _validate(stage: str) -> dg.OpDefinition:
+    @dg.op(name=f"{stage}_validate", ins=_AFTER, out=_DONE)
+    def validate(context: dg.OpExecutionContext, home: HomeResource, recipe: RecipeResource) -> None:
+        from skyreels_platform.training.stages import plan_stage, published, validate_stage
+
+        opened = home.open()
+        plan = plan_stage(opened, recipe.load(), stage)
+        if not published(opened, plan):
+            context.log.info(f"{stage}: {validate_stage(plan)}")
+
+    return validate
+
+
+def _publish(stage: str) -> dg.OpDefinition:
+    @dg.op(name=f"{stage}_publish", ins=_AFTER, out=_DONE, code_version=TRAIN_VERSION)
+    def publish(context: dg.OpExecutionContext, home: HomeResource, recipe: RecipeResource) -> dg.Output[None]:
+        from skyreels_platform.training.stages import plan_stage, publish_stage
+
+        opened, chosen = home.open(), recipe.load()
+        row = publish_stage(opened, chosen, plan_stage(opened, chosen, stage), run_id=context.run_id)
+        shown = ("checkpoint_id", "parent_id", "snapshot_id", "weights_hash", "num_steps", "final_loss", "model_kind")
+        metadata = {key: row[key] for key in shown if row[key] is not None}
+        return dg.Output(None, metadata={**metadata, "dagster/uri": f"{opened.store.uri}/{row['path']}"},
+                         data_version=dg.DataVersion(row["weights_hash"]))  # fmt: skip
+
+    return publish
+
+
+def _stage_asset(stage: str, inputs: StageInputs) -> dg.AssetsDefinition:
+    prepare, train, validate, publish = _prepare(stage, inputs), _train(stage), _validate(stage), _publish(stage)
+
+    def rest(ready: object) -> object:
+        return publish(after=validate(after=train(after=ready)))
+
+    def from_scratch(latents):
+        return rest(prepare(latents=latents))
+
+    def from_parent(latents, parent):
+        return rest(prepare(latents=latents, parent=parent))
+
+    ins = {"latents": dg.AssetIn(inputs.latents, dagster_type=dg.Nothing)}
+    if inputs.parent:
+        ins["parent"] = dg.AssetIn(inputs.parent, dagster_type=dg.Nothing)
+    compose: Callable[..., object] = from_parent if inputs.parent else from_scratch
+    return dg.graph_asset(
+        name=stage, ins=ins, group_name="training", kinds={"deepspeed", "torch"}, owners=_OWNERS,
+        description=f"Checkpoint of stage {stage}: weights in diffusers' layout with a manifest of everything it came from.",
+    )(compose)  # type: ignore[return-value]
+
+
+stages = [_stage_asset(stage, inputs) for stage, inputs in STAGES.items()]

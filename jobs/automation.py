@@ -1,0 +1,14 @@
+"""When the data chain makes itself: new batches flow through, but never past a gate that does not hold."""
+
+import dagster as dg
+
+# on_missing() alone asks for a partition whose upstream check failed: a blocking check counts within its own run only.
+GATED = dg.AutomationCondition.on_missing() & dg.AutomationCondition.all_deps_blocking_checks_passed()
+
+automation = dg.AutomationConditionSensorDefinition(
+    "data_chain",
+    target=dg.AssetSelection.assets("shots", "scores", "captions"),
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=60,
+    description="Materializes shots, scores and captions of new batches as soon as what they need is there and its gates hold.",
+)

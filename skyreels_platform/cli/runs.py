@@ -1,0 +1,82 @@
+"""Runs from the command line: the same jobs as in the UI, in this process, recorded in the same Dagster instance."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import dagster as dg
+
+from skyreels_platform.errors import SkyreelsError
+from skyreels_platform.home import Home
+from skyreels_platform.settings import Settings
+
+_ROOT = Path(__file__).resolve().parents[2]
+_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}  # progress bars tell people, the event log tells the UI
+
+
+def prepare_environment(home: str | None, recipe: str | None) -> Settings:
+    """Let the options decide over the environment, for this process and the ones that it starts."""
+    if home:
+        os.environ["SKYREELS_HOME"] = home
+    if recipe:
+        os.environ["SKYREELS_RECIPE"] = recipe
+    settings = Settings.from_environment()
+    os.environ.update(
+        SKYREELS_HOME=settings.home, DAGSTER_HOME=str(settings.state_dir),
+        DAGSTER_DISABLE_TELEMETRY="yes",
+    )  # fmt: skip
+    return settings
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """The Dagster instance of a home, configured by the checkout's dagster.yaml (PostgreSQL if SKYREELS_POSTGRES_URL is set)."""
+    name = "deploy/dagster.postgres.yaml" if os.environ.get("SKYREELS_POSTGRES_URL") else "dagster.yaml"
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    temporary = settings.state_dir / f".dagster.yaml.{os.getpid()}"
+    shutil.copyfile(_ROOT / name, temporary)
+    temporary.rename(settings.state_dir / "dagster.yaml")
+    return dg.DagsterInstance.get()
+
+
+def register_partitions(instance: dg.DagsterInstance, home: Home) -> list[str]:
+    """Make every batch of the ledger a partition; returns all batches in order."""
+    from assets.partitions import ingest_batches
+
+    batches = sorted(set(home.ledger.rows("files", columns=["batch"])["batch"].to_pylist()))
+    if batches:
+        instance.add_dynamic_partitions(ingest_batches.name, batches)
+    return batches
+
+
+def run_assets(instance: dg.DagsterInstance, job: str, assets: Iterable[str], *, batch: str | None = None) -> None:
+    """Materialize `assets` through `job`; SkyreelsError with the failed step and its cause if one fails."""
+    from skyreels_platform.definitions import defs
+
+    keys = [dg.AssetKey(asset) for asset in assets]
+    result = defs.resolve_job_def(job).execute_in_process(
+        instance=instance, partition_key=batch, asset_selection=keys, raise_on_error=False, run_config=_QUIET,
+        tags={"skyreels/trigger": "cli", **({"skyreels/batch": batch} if batch else {})},
+    )  # fmt: skip
+    if result.success:
+        return
+    where = f"{job} of {batch}" if batch else job
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error:
+            error = event.step_failure_data.error
+            while error.cause:
+                error = error.cause
+            text = error.message.strip()
+            raise SkyreelsError(f"{where}: {event.step_key}: {text} (run {result.run_id} in the UI)")
+    raise SkyreelsError(f"{where} failed; look at run {result.run_id} in the UI")
+
+
+def select_assets(selection: str) -> tuple[list[str], list[str]]:
+    """Dagster's selection syntax to (assets per batch, assets over all batches), each in the graph's order."""
+    from jobs.jobs import BATCH_ASSETS
+    from skyreels_platform.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    chosen = dg.AssetSelection.from_string(selection).resolve(graph)
+    ordered = [key.to_user_string() for level in graph.toposorted_asset_keys_by_level for key in sorted(level) if key in chosen]
+    return [name for name in ordered if name in BATCH_ASSETS], [name for name in ordered if name not in BATCH_ASSETS]

@@ -1,0 +1,138 @@
+"""What every signal shares: the score it gives, the shot it is told about, the frames it sees.
+
+A signal is a class in a file of its own. One instance measures one shot: it is made with the shot, sees every frame of the shot's
+span once and in order, then gives its score. It keeps running sums, never frames, so memory does not grow with the shot's length.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+Outcome = Literal["measured", "unknown", "not_applicable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One signal of one shot; its fields are columns of the ledger's table `scores`."""
+
+    signal: str
+    value: float | None
+    """None unless measured."""
+    unit: str
+    version: str
+    """Changes whenever the same pixels could give another value."""
+    outcome: Outcome
+    reason: str
+    """Empty when measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShotInfo:
+    """What is known of a shot before its frames are seen."""
+
+    media: str
+    """video | image."""
+    num_frames: int
+    duration_s: float
+    fps: float
+    """Average rate of the source; 0 for an image."""
+    width: int
+    """Displayed width of the source in pixels, not of the frames that signals see."""
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Motion:
+    """Optical flow from an earlier frame of the shot to this one, split into what the camera does and what is left."""
+
+    flow: np.ndarray
+    """(h / 2, w / 2, 2) float32: x and y displacement in pixels of the small frame, at every second pixel on both axes."""
+    camera: np.ndarray
+    """As `flow`: the affine motion that most of the frame follows."""
+    per_second: float
+    """Factor from pixels to frame heights per second."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One frame as signals see it: at most 256 px on the short side."""
+
+    rgb: np.ndarray
+    """(h, w, 3) uint8."""
+    grey: np.ndarray
+    """(h, w) uint8, BT.601 luma on the full range."""
+    luma: float
+    """Mean of `grey`, 0 to 1."""
+    contrast: float
+    """Standard deviation of `grey`, 0 to 0.5."""
+    plane: np.ndarray | None
+    """(h, w) uint8: the one of grey, R, G and B with the largest contrast (luma alone does not see a red ball on grey ground of
+    equal luma). Only on sampled frames, about 8 a second and the first; None between."""
+    motion: Motion | None
+    """Motion since the sampled frame before; None on the shot's first frame and between sampled frames."""
+
+
+class Signal(ABC):
+    """Measures one property of one shot."""
+
+    name: ClassVar[str]
+    """As in recipes and in the ledger."""
+    unit: ClassVar[str]
+    version: ClassVar[str]
+    video_only: ClassVar[bool] = False
+    """An image gets `not_applicable`, for the reason `still`."""
+    still: ClassVar[str] = "an image does not move"
+    needs_pixels: ClassVar[bool] = True
+    """False: the value follows from ShotInfo alone and stands even if no frame can be decoded."""
+
+    def __init__(self, shot: ShotInfo) -> None:
+        self.shot = shot
+
+    def add(self, sample: Sample) -> None:  # noqa: B027 (a signal that needs no pixels leaves it as it is)
+        """See the next frame of the shot."""
+
+    @abstractmethod
+    def result(self) -> Score:
+        """The score, once every frame of the shot has been seen."""
+
+    @classmethod
+    def measured(cls, value: float) -> Score:
+        return cls._score(float(value), "measured", "")
+
+    @classmethod
+    def unknown(cls, reason: str) -> Score:
+        return cls._score(None, "unknown", reason)
+
+    @classmethod
+    def not_applicable(cls, reason: str) -> Score:
+        return cls._score(None, "not_applicable", reason)
+
+    @classmethod
+    def _score(cls, value: float | None, outcome: Outcome, reason: str) -> Score:
+        return Score(signal=cls.name, value=value, unit=cls.unit, version=cls.version, outcome=outcome, reason=reason)
+
+
+class MeanSignal(Signal):
+    """A signal whose value is the mean of one number per frame, or per frame that has one."""
+
+    nothing: ClassVar[str] = "no frame could be measured"
+    """Why a shot has no value when no frame has one."""
+
+    def __init__(self, shot: ShotInfo) -> None:
+        super().__init__(shot)
+        self._sum, self._count = 0.0, 0
+
+    @abstractmethod
+    def of_frame(self, sample: Sample) -> float | None:
+        """This frame's number; None leaves the frame out."""
+
+    def add(self, sample: Sample) -> None:
+        value = self.of_frame(sample)
+        if value is not None:
+            self._sum += value
+            self._count += 1
+
+    def result(self) -> Score:
+        return self.measured(self._sum / self._count) if self._count else self.unknown(self.nothing)

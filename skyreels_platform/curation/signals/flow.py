@@ -1,0 +1,79 @@
+"""Optical flow of a pair of small frames and the camera's part in it."""
+
+import cv2
+import numpy as np
+
+from skyreels_platform.curation.signals.base import Motion
+
+SMALLEST = 16
+"""Pixels on the short side below which flow means nothing (and OpenCV refuses 8)."""
+TEXTURE = 4.0
+"""Squared gradient, (levels per pixel)^2, mean over a window, at which flow is believed by half: above codec noise, below most
+detail."""
+TEXTURED = 1 / 3
+"""Share of the frame that must have texture before the camera's motion is read from it."""
+STEP = 2
+"""Flow is kept at every second pixel on both axes; the method's own grid is twice as wide."""
+_WINDOW = 1 / 24
+"""Side of that window, share of the frame's short side."""
+_GRID = 24
+"""Points along the short side at which the camera's motion is fitted."""
+_ROUNDS = 6
+
+
+class FlowMeter:
+    """Dense inverse search flow (Kroeger 2016; OpenCV's FAST preset without variational refinement), where there is texture.
+
+    Flow is right within 5 % from two pixels on; below one pixel on fine texture it is up to a quarter too long. On plain ground
+    it is only smeared from the nearest edge; there the camera's motion takes its place.
+    """
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._dis.setVariationalRefinementIterations(0)
+
+    def measure(self, before: np.ndarray, after: np.ndarray, elapsed_s: float) -> Motion:
+        """Motion between two (h, w) uint8 planes that lie `elapsed_s` apart."""
+        raw = self._dis.calc(before, after, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        raw, trust = np.ascontiguousarray(raw[::STEP, ::STEP]), texture(before)[::STEP, ::STEP]
+        camera = camera_part(raw, trust)
+        flow = camera + trust[..., None] * (raw - camera)
+        return Motion(flow=flow, camera=camera, per_second=1 / (before.shape[0] * elapsed_s))
+
+
+def texture(plane: np.ndarray) -> np.ndarray:
+    """(h, w) uint8 -> how far flow is to be believed there, 0 (plain) to 1 (detail), float32."""
+    across, down = (cv2.Sobel(plane, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    side = max(3, round(min(plane.shape) * _WINDOW) | 1)
+    energy = cv2.blur(across * across + down * down, (side, side))
+    energy *= energy
+    return energy / (energy + np.float32(TEXTURE ** 2))
+
+
+def camera_part(flow: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    """The affine motion field (h, w, 2) that most of the textured frame follows; still if less than TEXTURED of it has texture.
+
+    A subject before a plain wall looks the same as a camera that moves past a painted wall: it counts as a still camera.
+    Least squares, reweighted by Geman and McClure's function: what moves otherwise than the majority loses its say. The scale is
+    the median residual, at least 0.1 pixel.
+    """
+    height, width = flow.shape[:2]
+    step = max(1, min(height, width) // _GRID)
+    rows, columns = (axis.ravel() for axis in np.mgrid[step // 2:height:step, step // 2:width:step])
+    textured = trust[rows, columns] > 0.5
+    if np.mean(textured) < TEXTURED:
+        return np.zeros_like(flow)
+    rows, columns = rows[textured], columns[textured]
+    points = np.column_stack([np.ones(rows.size), columns / width - 0.5, rows / height - 0.5])
+    vectors = flow[rows, columns].astype(np.float64)
+    # The median vector first: it is right about the majority, where least squares would start between subject and ground.
+    model = np.zeros((3, 2))
+    model[0] = np.median(vectors, axis=0)
+    for _ in range(_ROUNDS):
+        residual = np.hypot(*(vectors - points @ model).T)
+        scale = max(0.1, 1.5 * float(np.median(residual)))
+        weights = 1 / (1 + (residual / scale) ** 2) ** 2
+        weighted = points * weights[:, None]
+        model = np.linalg.solve(points.T @ weighted + 1e-9 * np.eye(3), weighted.T @ vectors)
+    across, down = (np.arange(side)[:, None] / side - 0.5 for side in (width, height))
+    return np.add((model[0] + across * model[1])[None], (down * model[2])[:, None], dtype=np.float32)

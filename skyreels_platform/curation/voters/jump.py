@@ -1,0 +1,48 @@
+"""Steps that no motion explains: the palette jumps, and no displacement of the picture before gives the picture after.
+
+A difference detector cannot tell a cut inside fast action from the action. Both measures here are nearly blind to motion: sorted
+colour values do not care where a pixel went, and dense optical flow takes out what moved.
+"""
+
+import cv2
+import numpy as np
+
+_QUANTILES = 97  # of 11,664 pixels: 120 values per channel
+
+
+class Jump:
+    """Palette step and motion-compensated difference of each step."""
+
+    def __init__(self) -> None:
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._grid: np.ndarray | None = None
+        self._gray: np.ndarray | None = None
+        self._palette = np.empty(0)
+        self._rows: list[tuple[float, float, float]] = []
+
+    def push(self, rgb: np.ndarray, gray: np.ndarray) -> None:
+        palette = np.sort(rgb.reshape(-1, 3), axis=0)[::_QUANTILES].astype(np.float32)
+        row = (0.0, 0.0, 1.0)
+        if self._gray is not None:
+            moved = self._moved(self._gray, gray)
+            row = (float(np.abs(palette - self._palette).mean()), float(cv2.absdiff(moved, gray).mean()), correlation(moved, gray))
+        self._gray, self._palette = gray, palette
+        self._rows.append(row)
+
+    def finish(self) -> dict[str, np.ndarray]:
+        columns = np.array(self._rows, dtype=np.float32).T
+        return dict(zip(("palette", "unmatched", "alike"), columns, strict=True))
+
+    def _moved(self, before: np.ndarray, here: np.ndarray) -> np.ndarray:
+        """`before`, its pixels moved to where they are in `here`."""
+        if self._grid is None:
+            height, width = here.shape
+            self._grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
+        flow = self._flow.calc(here, before, np.zeros_like(self._grid))
+        return cv2.remap(before, self._grid + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Correlation -1..1 of two pictures of one shape; near 0 where either is flat, since a flat picture resembles nothing."""
+    one, other = one - one.mean(dtype=np.float32), other - other.mean(dtype=np.float32)
+    return float((one * other).mean() / (np.sqrt((one * one).mean() * (other * other).mean()) + 4.0))

@@ -1,0 +1,34 @@
+"""The code location: every asset, check, job, sensor and resource, built once from explicit lists."""
+
+import dagster as dg
+
+from assets import captions, checks, curation, generation, ingest, training
+from jobs.automation import GATED, automation
+from jobs.jobs import batch_job, film_job
+from jobs.sensors import orphan_reaper
+from resources.home import HomeResource
+from resources.recipes import RecipeResource
+from resources.trainer import TrainerClient
+from skyreels_platform.settings import Settings
+
+settings = Settings.from_environment()
+
+_gated = dg.map_asset_specs(
+    lambda spec: spec.replace_attributes(automation_condition=GATED), [curation.shots, curation.scores, captions.captions]
+)
+
+defs = dg.Definitions(
+    assets=[
+        ingest.source_videos, *_gated, *curation.pools, curation.balanced_pool, curation.dataset_256p, training.latents_256p,
+        *training.stages, generation.film,
+    ],
+    asset_checks=checks.gates,
+    jobs=[batch_job, film_job],
+    sensors=[automation, orphan_reaper],
+    resources={
+        "home": HomeResource(uri=settings.home),
+        "recipe": RecipeResource(reference=settings.recipe),
+        "trainer": TrainerClient(),
+    },
+    executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),  # a step holds a decoder or a model: two fill a laptop
+)  # fmt: skip

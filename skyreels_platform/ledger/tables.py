@@ -1,0 +1,130 @@
+"""The ledger's tables: one row per source, shot, score, caption, verdict, sample and training batch.
+
+A table is a Lance data set under `<home>/ledger/<name>.lance`. `key` names the columns that identify a row; `partition` names
+the column whose value is replaced as a whole when a batch or stage is made again (none: rows are only added or merged by key).
+Every row carries `provenance`: the hash of its parents' provenance and of the code version and settings that made it.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+_TEXT, _INT, _REAL, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """One table of the ledger."""
+
+    name: str
+    """File and SQL name."""
+    grain: str
+    """What one row is."""
+    key: tuple[str, ...]
+    """Columns that identify a row."""
+    partition: str | None
+    """Column whose rows are replaced together when one batch, stage or run is made again."""
+    schema: pa.Schema
+    """Column names and types."""
+
+
+def _table(name: str, grain: str, key: str, partition: str | None, /, **columns: pa.DataType) -> TableSpec:
+    fields = [pa.field(column, kind) for column, kind in columns.items()]
+    fields.append(pa.field("provenance", _TEXT))
+    return TableSpec(name=name, grain=grain, key=tuple(key.split()), partition=partition, schema=pa.schema(fields))
+
+
+TABLES: dict[str, TableSpec] = {
+    spec.name: spec
+    for spec in (
+        _table(
+            "files", "one file that somebody handed in, in one ingest batch", "batch uri", "batch",
+            batch=_TEXT, uri=_TEXT, size_bytes=_INT, modified=_TEXT,  # mtime (ISO, UTC) or the object's etag
+            source_id=_TEXT,  # null until hashed
+            status=_TEXT,     # listed | ready | duplicate | refused
+            reason=_TEXT,     # why it was refused, or which source it repeats
+        ),
+        _table(
+            "sources", "one content (by SHA-256), owned by the first batch that brought it", "source_id", "batch",
+            source_id=_TEXT, batch=_TEXT, uri=_TEXT, name=_TEXT, size_bytes=_INT,
+            media=_TEXT,      # video | image | none
+            status=_TEXT,     # ready | refused
+            reason=_TEXT,     # empty for ready
+            container=_TEXT, codec=_TEXT, pixel_format=_TEXT, width=_INT, height=_INT,  # displayed size, after rotation
+            rotation=_INT,    # degrees clockwise that a player applies: 0, 90, 180, 270
+            fps_num=_INT, fps_den=_INT, is_vfr=_FLAG, num_frames=_INT, duration_s=_REAL, bitrate=_INT, has_audio=_FLAG,
+            licence=_TEXT, source_kind=_TEXT,  # open_set | film | tv | art | unknown
+            human_caption=_TEXT,  # JSON object of the sidecar's fields, '{}' without a sidecar
+        ),
+        _table(
+            "shots", "one shot of one source", "shot_id", "batch",
+            shot_id=_TEXT, source_id=_TEXT, batch=_TEXT, start_frame=_INT, end_frame=_INT,  # end exclusive
+            start_s=_REAL, end_s=_REAL, fps_num=_INT, fps_den=_INT,
+            transition_in=_TEXT,  # start | cut | dissolve | fade | wipe | split
+            votes=_TEXT,          # JSON: detector -> its confidence for this shot's first boundary
+        ),
+        _table(
+            "scores", "one signal of one shot", "shot_id signal", "batch",
+            shot_id=_TEXT, batch=_TEXT, signal=_TEXT, value=_REAL, unit=_TEXT, version=_TEXT,
+            outcome=_TEXT,    # measured | unknown | not_applicable
+            reason=_TEXT,
+        ),
+        _table(
+            "captions", "the caption of one shot", "shot_id", "batch",
+            shot_id=_TEXT, batch=_TEXT, structured=_TEXT,  # JSON, SkyCaptioner's schema
+            field_provenance=_TEXT,  # JSON: field -> {"source": expert|mllm|human|none, "version", "confidence"}
+            t2v=_TEXT, i2v=_TEXT, status=_TEXT, reason=_TEXT, captioner=_TEXT,
+        ),
+        _table(
+            "failures", "one source that one step could not process", "scope source_id", "scope",
+            scope=_TEXT,      # '<batch>/<step>'
+            source_id=_TEXT, batch=_TEXT, step=_TEXT, reason=_TEXT,
+        ),
+        _table(
+            "gates", "the standing of one gate for one batch", "batch gate", "batch",
+            batch=_TEXT, gate=_TEXT, passed=_FLAG, reason=_TEXT,
+        ),
+        _table(
+            "verdicts", "one shot under one stage's thresholds", "stage shot_id", "stage",
+            stage=_TEXT, shot_id=_TEXT, verdict=_TEXT,  # pass | fail | review
+            reasons=pa.list_(_TEXT),
+        ),
+        _table(
+            "snapshots", "one frozen data set", "snapshot_id", None,
+            snapshot_id=_TEXT, dataset=_TEXT, num_clips=_INT, duration_s=_REAL, excluded=_TEXT,  # JSON: batch -> gate
+        ),
+        _table(
+            "snapshot_clips", "one clip of one frozen data set", "snapshot_id clip_id", "snapshot_id",
+            snapshot_id=_TEXT, clip_id=_TEXT, shot_id=_TEXT, source_id=_TEXT, uri=_TEXT, start_frame=_INT, end_frame=_INT,
+            crop=pa.list_(_INT),  # x, y, width, height in displayed pixels
+            fps_num=_INT, fps_den=_INT, train_fps=_INT, num_frames=_INT, width=_INT, height=_INT,  # what the model sees
+            caption=_TEXT,
+        ),
+        _table(
+            "latents", "one encoded clip", "latents_id clip_id", "latents_id",
+            latents_id=_TEXT, snapshot_id=_TEXT, clip_id=_TEXT, shot_id=_TEXT, shard=_TEXT,
+        ),
+        _table(
+            "checkpoints", "one published checkpoint", "checkpoint_id", None,
+            checkpoint_id=_TEXT, stage=_TEXT, parent_id=_TEXT, snapshot_id=_TEXT, latents_id=_TEXT, recipe_hash=_TEXT,
+            seed=_INT, code_version=_TEXT, seen_hash=_TEXT, weights_hash=_TEXT, num_steps=_INT, final_loss=_REAL,
+            model_kind=_TEXT,  # full_sequence | diffusion_forcing
+            path=_TEXT,        # key in the store
+            run_id=_TEXT,
+        ),
+        _table(
+            "seen", "one clip in one optimizer step", "checkpoint_id step position", "checkpoint_id",
+            checkpoint_id=_TEXT, step=_INT, position=_INT, clip_id=_TEXT, shot_id=_TEXT,
+        ),
+        _table(
+            "current", "what one unpartitioned asset stands at now", "name", None,
+            name=_TEXT,  # asset: dataset_256p, latents_256p, pretrain_256p, ...
+            ref=_TEXT,   # its snapshot, latents, checkpoint or film id
+        ),
+        _table(
+            "films", "one generated film", "film_id", None,
+            film_id=_TEXT, checkpoint_id=_TEXT, prompt=_TEXT, seed=_INT, schedule=_TEXT, num_frames=_INT, fps=_INT,
+            width=_INT, height=_INT, num_windows=_INT, path=_TEXT, manifest=_TEXT,
+        ),
+    )
+}

@@ -1,0 +1,357 @@
+"""A recipe: every threshold, rate, step count, resolution, schedule and model size of one whole run, in one TOML file.
+
+A recipe is the only difference between a laptop and a cluster. It is validated on load: unknown keys are refused with the
+nearest right key named, impossible values with file, key, value and remedy. `recipes/` holds the named ones; each number there
+carries a comment saying `paper`, `code` (upstream's published code) or `our choice`.
+"""
+
+import difflib
+import hashlib
+import json
+import reprlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from skyreels_platform.errors import RecipeError
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+
+
+
+def _whole_latents(num_frames: int) -> int:
+    if num_frames % 4 != 1:
+        below = max(1, (num_frames - 1) // 4 * 4 + 1)
+        raise ValueError(f"the codec needs 4k + 1 frames; write {below} or {below + 4}")
+    return num_frames
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Frames = Annotated[int, Field(ge=1), AfterValidator(_whole_latents)]
+"""Pixel frames that a causal codec turns into whole latents: the first on its own, then four to a latent."""
+
+
+class _Section(BaseModel):
+    # Strict: "3" is no number and true is no count. Infinity and NaN, which TOML can spell, are no settings.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ShotSettings(_Section):
+    """How a source is cut into shots (paper 3.1: PySceneDetect and TransNetV2)."""
+
+    transnet: bool
+    """Let TransNetV2 vote (needs torch); without it PySceneDetect and the black rule decide alone."""
+    min_length_s: Positive
+    """Shorter shots keep their row but fail every pool."""
+    max_length_s: Positive
+    """Longer shots are split into equal parts no longer than this."""
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        if self.min_length_s > self.max_length_s:
+            raise ValueError(f"min_length_s {self.min_length_s:g} lies above max_length_s {self.max_length_s:g}; swap them")
+        return self
+
+
+class Bound(_Section):
+    """What one signal must measure for a shot to stay in a pool."""
+
+    min: float | None = None
+    max: float | None = None
+    unknown: Literal["fail", "pass", "review"] = "fail"
+    """Verdict when the signal could not be measured; `not_applicable` always passes."""
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} lies above max {self.max:g}; swap them")
+        return self
+
+
+class PoolSettings(_Section):
+    """The thresholds of one stage: signal name -> bound. Looser to stricter from 256p to 540p (paper 3.1)."""
+
+    bounds: dict[str, Bound]
+
+
+class CaptionSettings(_Section):
+    """Who writes captions (paper 3.2)."""
+
+    backend: Literal["rules", "vllm"]
+    """`rules`: experts that measure pixels, no model. `vllm`: SkyCaptioner-V1 behind an OpenAI-compatible vLLM server."""
+    model: str = "Skywork/SkyCaptioner-V1"
+    base_url: str = "http://127.0.0.1:8000/v1"
+    num_frames: Count = 16
+    """Frames shown to the model, first and last included."""
+    field_dropout: Share = 0.1
+    """Share of appearance, position and lighting fields dropped before fusion (code: 0.1)."""
+
+
+class BalanceSettings(_Section):
+    """Concept balance by the main subject's type (paper 3.1, figure 5)."""
+
+    shares: dict[str, Share]
+    """Target share per concept; what is left of 1 goes to the concepts not named, as they come."""
+    min_keep: Share
+    """At least this share of the pool is kept, even if a target is missed."""
+
+    @model_validator(mode="after")
+    def _sum(self) -> Self:
+        if sum(self.shares.values()) > 1 + 1e-9:
+            raise ValueError(f"the shares add up to {sum(self.shares.values()):.3f}; they must not exceed 1; lower one")
+        return self
+
+
+class CodecSettings(_Section):
+    """Pixels to latents."""
+
+    backend: Literal["dct", "wan"]
+    """`dct`: a fixed orthonormal DCT of 4x8x8 blocks, no weights. `wan`: AutoencoderKLWan (needs weights)."""
+    channels: Count = 16
+    weights: str | None = None
+    """Folder or hub id of the production weights."""
+
+
+class TextSettings(_Section):
+    """Prompts to features."""
+
+    backend: Literal["hash", "umt5"]
+    """`hash`: one fixed random vector per word. `umt5`: umT5-xxl (needs weights)."""
+    dim: Count
+    length: Count
+    """Tokens per prompt; shorter ones are padded with zero vectors, longer ones cut."""
+    weights: str | None = None
+
+
+class ModelSettings(_Section):
+    """The DiT; field names are diffusers' `SkyReelsV2Transformer3DModel` config."""
+
+    patch_size: Annotated[tuple[Count, Count, Count], Field(strict=False)] = (1, 2, 2)  # TOML has lists only
+    """Latents, latent rows and latent columns per token."""
+    num_attention_heads: Count
+    attention_head_dim: Count
+    in_channels: Count = 16
+    out_channels: Count = 16
+    text_dim: Count = 4096
+    freq_dim: Count = 256
+    ffn_dim: Count
+    num_layers: Count
+    cross_attn_norm: bool = True
+    eps: Positive = 1e-6
+    image_dim: int | None = None
+    added_kv_proj_dim: int | None = None
+    inject_sample_info: bool = False
+    """A learned embedding of the frame rate, 16 or 24."""
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        if self.attention_head_dim % 2:
+            raise ValueError(f"attention_head_dim is {self.attention_head_dim}; rotary positions need an even number")
+        return self
+
+
+class DatasetSettings(_Section):
+    """What one frozen data set feeds the model."""
+
+    resolution: Count
+    """Side in pixels of a square clip of this stage; other aspect ratios keep its area."""
+    num_frames: Frames
+    """Frames per clip, 4k + 1 for the causal codec."""
+    max_clips_per_shot: Count
+    """Clips cut from one shot, evenly spread, overlapping if the shot is short."""
+
+
+class StageSettings(_Section):
+    """One training stage."""
+
+    num_steps: Count
+    batch_size: Count
+    """Clips per optimizer step over all ranks; a multiple of the rank count."""
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    schedule: Literal["constant", "cosine"] = "constant"
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """0 keeps no moving average."""
+    grad_clip: Positive = 1.0
+    caption_dropout: Share = 0.1
+    checkpoint_every: Count
+    timestep_mean: float = 0.0
+    timestep_std: Positive = 1.0
+    timestep_shift: Positive = 1.0
+    """Logit-normal location, scale and shift of sigma for frames that share one timestep."""
+    p_fopp: Share = 0.0
+    p_sync: Share = 1.0
+    p_prefix: Share = 0.0
+    """Mixture of per-frame timesteps: FoPP, one timestep for all frames, clean prefix with the rest synchronous. Adds up to 1."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _mixture(self) -> Self:
+        if abs(self.p_fopp + self.p_sync + self.p_prefix - 1) > 1e-6:
+            raise ValueError(f"p_fopp + p_sync + p_prefix is {self.p_fopp + self.p_sync + self.p_prefix:g}; it must be 1")
+        return self
+
+    @model_validator(mode="after")
+    def _warmup(self) -> Self:
+        if self.warmup_steps > self.num_steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} lies above num_steps {self.num_steps}; lower it")
+        return self
+
+
+class LaunchSettings(_Section):
+    """How DeepSpeed is started."""
+
+    num_ranks: Count
+    """Processes on this machine; with a hostfile, the hostfile's slots count instead."""
+    zero_stage: Literal[0, 1, 2, 3]
+    accelerator: Literal["cpu", "cuda"]
+    dtype: Literal["float32", "bfloat16"]
+    threads_per_rank: Count = 1
+    hostfile: str | None = None
+    grace_s: Positive = 20.0
+    """Seconds a cancelled run gets to write a checkpoint before its group is killed."""
+
+
+class FilmSettings(_Section):
+    """The film at the end of the graph."""
+
+    prompt: str
+    """Empty: the most frequent caption of the training snapshot."""
+    num_frames: Frames
+    base_num_frames: Frames
+    """Frames per window."""
+    overlap_history: Frames
+    """Pixel frames of the film so far that start the next window."""
+    num_steps: Count
+    shift: Positive
+    guidance_scale: Annotated[float, Field(ge=1)]
+    ar_step: Annotated[int, Field(ge=0)]
+    causal_block_size: Count
+    addnoise_condition: Annotated[int, Field(ge=0, le=60)]
+    """Noise level (of 1000) on history latents."""
+    seed: int
+    fps: Literal[16, 24]
+    upscale: Count = 1
+    """Nearest-neighbour enlargement of the written file, so that a 32-pixel film can be watched."""
+
+    @model_validator(mode="after")
+    def _windows(self) -> Self:
+        if self.overlap_history >= self.base_num_frames:
+            raise ValueError(f"overlap_history {self.overlap_history} leaves nothing new in a window of base_num_frames "
+                             f"{self.base_num_frames}; make it smaller")  # fmt: skip
+        num_latents = (self.base_num_frames - 1) // 4 + 1
+        if num_latents % self.causal_block_size:
+            raise ValueError(f"causal_block_size {self.causal_block_size} does not divide the {num_latents} latents of "
+                             f"base_num_frames {self.base_num_frames}; choose a divisor")  # fmt: skip
+        return self
+
+
+class Recipe(_Section):
+    """One whole run."""
+
+    name: str
+    seed: int
+    shots: ShotSettings
+    captions: CaptionSettings
+    pools: dict[Literal["256p", "360p", "540p"], PoolSettings]
+    balance: BalanceSettings
+    codec: CodecSettings
+    text: TextSettings
+    model: ModelSettings
+    datasets: dict[str, DatasetSettings]
+    stages: dict[str, StageSettings]
+    launch: LaunchSettings
+    film: FilmSettings
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        """What one section alone cannot see. Messages name both keys: there is no single place to point at."""
+        if self.model.text_dim != self.text.dim:
+            raise ValueError(f"model.text_dim is {self.model.text_dim} but text.dim is {self.text.dim}; make them equal")
+        if self.model.out_channels != self.codec.channels:
+            raise ValueError(f"model.out_channels is {self.model.out_channels} but codec.channels is {self.codec.channels}; "
+                             "make them equal")  # fmt: skip
+        for name, stage in self.stages.items():
+            if self.launch.hostfile is None and stage.batch_size % self.launch.num_ranks:
+                raise ValueError(f"stages.{name}.batch_size is {stage.batch_size}; write a multiple of launch.num_ranks, "
+                                 f"{self.launch.num_ranks}")  # fmt: skip
+            if self.launch.zero_stage == 3 and stage.ema_decay:
+                raise ValueError(f"stages.{name}.ema_decay is {stage.ema_decay:g}; the moving average needs whole "
+                                 "parameters on one rank: write 0, or launch.zero_stage below 3")  # fmt: skip
+        return self
+
+    def hash(self) -> str:
+        """16 hex digits over every value, independent of the file's order and comments."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_recipe(reference: str | Path) -> Recipe:
+    """Read a recipe by name (`laptop`) or path. Raises RecipeError naming file, key, value and remedy."""
+    path = _find(reference)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError("\n".join(_explain(path, issue) for issue in error.errors())) from error
+
+
+def _find(reference: str | Path) -> Path:
+    for path in (Path(reference), RECIPES / f"{reference}.toml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+    raise RecipeError(f"no recipe {str(reference)!r}: give the path of a TOML file or one of: {known}")
+
+
+_MESSAGES = {
+    "int_type": "must be a whole number; write it without quotes or decimal point",
+    "int_from_float": "must be a whole number; write it without decimal point",
+    "float_type": "must be a number; write it without quotes",
+    "finite_number": "must be an ordinary number; write one",
+    "bool_type": "must be true or false; write it without quotes",
+    "string_type": "must be text; put it in quotes",
+    "dict_type": "must be a table; write [name] or { key = value }",
+    "model_type": "must be a table; write [name] or { key = value }",
+    "tuple_type": "must be a list; write [1, 2, 2] or the like",
+}
+"""By pydantic's error type, where its own message speaks of Python or does not say what to write."""
+
+
+def _explain(path: Path, issue: Any) -> str:
+    """One sentence for one pydantic error: file, key, value, remedy."""
+    key = ".".join(str(part) for part in issue["loc"] if part != "[key]")
+    shown = "" if isinstance(issue["input"], dict) else f" = {reprlib.repr(issue['input'])}"
+    if issue["type"] == "extra_forbidden":
+        known = sorted(_fields_at(issue["loc"][:-1]))
+        near = difflib.get_close_matches(str(issue["loc"][-1]), known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
+        return f"{path}: {key}{shown}: unknown key; {remedy}"
+    if issue["type"] == "missing":
+        return f"{path}: {key} is missing; add it (recipes/laptop.toml shows every key)"
+    if issue["loc"] and issue["loc"][-1] == "[key]":  # the name of a table is wrong, and is itself the input
+        shown = ""
+    message = _MESSAGES.get(issue["type"], issue["msg"].removeprefix("Value error, ").replace("Input should be", "must be"))
+    return f"{path}: {key}{shown}: {message}" if key else f"{path}: {message}"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields that the section at `location` accepts."""
+    section: Any = Recipe
+    for part in location:
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            section = section.model_fields[str(part)].annotation
+        else:  # dict[str, Section]: any key leads to the value's type
+            section = section.__args__[1]
+    if isinstance(section, type) and issubclass(section, BaseModel):
+        return list(section.model_fields)
+    return []

@@ -1,0 +1,132 @@
+"""The shared pass: exact spans, one decode, bounded memory, honest outcomes."""
+
+import tracemalloc
+
+import cv2
+import numpy as np
+import pytest
+
+from skyreels_platform.curation import signals
+from skyreels_platform.curation.signals import SIGNALS, measure, measure_frames, working_size
+from skyreels_platform.errors import DecodeError
+from skyreels_platform.media.encode import write_video
+from skyreels_platform.media.probe import probe
+
+
+def _black(row) -> float:
+    return next(score.value for score in row if score.signal == "black")
+
+
+def test_every_signal_is_described():
+    assert len(SIGNALS) >= 13
+    for name, signal in SIGNALS.items():
+        assert (signal.name, bool(signal.unit), bool(signal.version)) == (name, True, True)
+        assert signal.__module__.endswith(f".{name}")  # one file per signal
+        _, source = (signal.__doc__ or "").split("Source:")
+        assert "our choice" in source or "paper" in source
+
+
+def test_a_shot_sees_exactly_its_span(bench):
+    """Every frame has its own luma, so the mean tells which frames were seen; spans are unsorted, leave gaps and overlap."""
+    pictures = list(bench.pictures([bench.flat(4 * index) for index in range(40)]))
+    spans = [bench.span(start, end) for start, end in ((20, 31), (0, 1), (3, 20), (5, 8), (39, 40))]
+    rows = measure_frames(pictures, spans, fps=24, width=96, height=96)
+    for span, row in zip(spans, rows, strict=True):
+        luma = next(score.value for score in row if score.signal == "luma")
+        assert luma == pytest.approx(4 * (span.start_frame + span.end_frame - 1) / 2 / 255)
+
+
+def test_frames_around_a_trimmed_span_leave_no_trace(bench, textured):
+    inner = [textured(0)] * 8
+    around = [textured(1), bench.rgb(np.zeros((96, 128)))]
+    rows = [
+        measure_frames(bench.pictures(images), [bench.span(start, start + 8)], fps=24, width=128, height=96)[0]
+        for images, start in ((inner, 0), (around + inner + around, 2))
+    ]
+    assert [score.value for score in rows[0]] == pytest.approx([score.value for score in rows[1]], abs=1e-9)
+    assert _black(rows[1]) == 0
+
+
+def test_missing_frames_make_pixels_unknown_and_leave_facts(bench, textured):
+    def breaks_off():
+        yield from bench.pictures([textured(0)] * 12)
+        raise DecodeError("film.mp4: damaged at 0.5 s")
+
+    whole, broken = measure_frames(breaks_off(), [bench.span(0, 10), bench.span(10, 20)], fps=24, width=128, height=96)
+    assert all(score.outcome == "measured" for score in whole)
+    assert {score.signal for score in broken if score.outcome == "measured"} == {"duration_s", "resolution", "fps", "aspect"}
+    luma = next(score for score in broken if score.signal == "luma")
+    assert luma.reason == "2 of 10 frames could be decoded: film.mp4: damaged at 0.5 s"
+
+
+def test_decoding_stops_after_the_last_shot(bench, textured):
+    seen = []
+
+    def watched():
+        for picture in bench.pictures([textured(0)] * 30):
+            seen.append(picture.index)
+            yield picture
+
+    measure_frames(watched(), [bench.span(2, 5)], fps=24, width=128, height=96)
+    assert seen[-1] <= 5
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((1920, 1080), (455, 256)), ((1080, 1920), (256, 455)), ((128, 128), (128, 128)), ((4000, 400), (768, 77)),
+        ((5000, 1), (768, 1)),
+    ],
+)
+def test_working_size(size, expected):
+    assert working_size(*size) == expected
+
+
+def test_memory_does_not_grow_with_length(bench, textured):
+    images = [textured(seed) for seed in range(4)]
+
+    def peak(num_frames: int) -> int:
+        tracemalloc.start()
+        pictures = bench.pictures(images[index % 4] for index in range(num_frames))
+        measure_frames(pictures, [bench.span(0, num_frames)], fps=24, width=128, height=96)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(24)  # first call: caches
+    assert peak(480) < peak(48) + 100_000  # one more frame is 37 kB
+
+
+def test_a_file_is_decoded_once(bench, textured, tmp_path, monkeypatch):
+    path = tmp_path / "film.mp4"
+    write_video(path, [textured(0)] * 12 + [np.zeros((96, 128, 3), np.uint8)] * 6 + [textured(1)] * 12, 24)
+    calls = []
+
+    def counted(*args, **options):
+        calls.append(options)
+        return decode(*args, **options)
+
+    decode = signals.decode_frames
+    monkeypatch.setattr(signals, "decode_frames", counted)
+    spans = [bench.span(start, end) for start, end in ((18, 30), (12, 18), (2, 12))]
+    rows = measure(path, probe(path), spans)
+    assert calls == [{"size": (128, 96), "start": 2, "stop": 30}]
+    assert [_black(row) for row in rows] == [0, 1, 0]
+    assert [[score.signal for score in row] for row in rows] == [list(SIGNALS)] * 3
+    assert measure(path, probe(path), []) == []
+
+
+def test_a_file_gives_the_same_scores_twice(bench, textured, tmp_path):
+    path = tmp_path / "film.mp4"
+    write_video(path, [bench.shifted(bench.noise(96, 128, 2.0), 2 * k, k) for k in range(12)], 24)
+    first = measure(path, probe(path), [bench.span(0, 12)])
+    assert all(measure(path, probe(path), [bench.span(0, 12)]) == first for _ in range(4))  # to the last bit
+
+
+def test_an_image_file(bench, textured, tmp_path):
+    path = tmp_path / "still.png"
+    cv2.imwrite(str(path), textured(0))
+    (row,) = measure(path, probe(path), [bench.span(0, 1)])
+    outcomes = {score.signal: score.outcome for score in row}
+    assert outcomes["luma"] == "measured"
+    assert outcomes["motion"] == outcomes["fps"] == outcomes["duration_s"] == "not_applicable"
