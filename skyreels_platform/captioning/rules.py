@@ -19,7 +19,9 @@ from skyreels_platform.captioning.subjects import SubjectFinding, describe_subje
 
 VERSION = "rules-1"
 
-_BLACK_LUMA, _DIM_LUMA, _BRIGHT_LUMA = 4.0, 40.0, 215.0  # our choice, of 255: only light that anyone would call dim or bright
+# Our choice, of 255: only light that anyone would call dim or bright is mentioned.
+_BLACK_LUMA, _DIM_LUMA, _BRIGHT_LUMA = 4.0, 40.0, 215.0
+_DIM_HIGHLIGHT = 150.0  # a title card is black on the whole, but its letters are not dim
 _MISSPELT = 0.8                        # similarity from which a sidecar's key is taken for a misspelt field
 
 Provenance = dict[str, dict[str, Any]]
@@ -35,12 +37,15 @@ def caption_by_rules(frames: np.ndarray, fps: float) -> tuple[StructuredCaption,
     drift = (0.0, 0.0, 0.0, 0.0)
     if found_camera.moves:
         drift = (found_camera.pan / fps, found_camera.tilt / fps, found_camera.zoom / fps, found_camera.roll / fps)
-    return structure(found_camera, describe_subject(frames, drift), _luma(frames))
+    return structure(found_camera, describe_subject(frames, drift), *_light(frames))
 
 
-def structure(found_camera: CameraFinding, subject: SubjectFinding | None, luma: float) -> tuple[StructuredCaption, Provenance]:
-    """The findings as SkyCaptioner's fields. `luma` is the mean over all pixels, 0 to 255."""
-    lighting = "dim light" if _BLACK_LUMA <= luma < _DIM_LUMA else "bright light" if luma > _BRIGHT_LUMA else ""
+def structure(
+    found_camera: CameraFinding, subject: SubjectFinding | None, luma: float, highlight: float
+) -> tuple[StructuredCaption, Provenance]:
+    """The findings as SkyCaptioner's fields. `luma` is the mean, `highlight` the 99th percentile over all pixels, 0 to 255."""
+    is_dim = _BLACK_LUMA <= luma < _DIM_LUMA and highlight < _DIM_HIGHLIGHT
+    lighting = "dim light" if is_dim else "bright light" if luma > _BRIGHT_LUMA else ""
     caption = StructuredCaption(
         subjects=(_subject(subject, found_camera),) if subject else (), camera_motion=found_camera.sentence, lighting=lighting
     )
@@ -119,10 +124,11 @@ def _place(position: str) -> str:
     return f"on the {position}" if position in ("left", "right") else f"in the {position}"
 
 
-def _luma(frames: np.ndarray) -> float:
-    """Mean BT.601 luma, 0 to 255, of 8 frames spread over the shot."""
+def _light(frames: np.ndarray) -> tuple[float, float]:
+    """Mean and 99th percentile of BT.601 luma, 0 to 255, of 8 frames spread over the shot."""
     chosen = frames[np.unique(np.linspace(0, len(frames) - 1, 8).round().astype(int))]
-    return float(np.mean([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).mean() for frame in chosen]))
+    luma = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[::2, ::2] for frame in chosen])
+    return float(luma.mean()), float(np.percentile(luma, 99))
 
 
 def _origin(source: str, version: str, confidence: float, reason: str = "") -> dict[str, Any]:

@@ -41,7 +41,7 @@ _MAX_HALO = 0.25        # see _look
 _MIN_TRAVEL = 0.03      # of the frame: less is standing still
 _MIN_TURN = 0.05        # of the frame: a coordinate that comes back by this much has turned round
 _MAX_JUMP = 0.35        # of the frame between two looks
-_SHARP = 0.075          # width of the rim over the square root of the area: 0.05 in a 128-pixel film, 0.2 after a crude codec
+_SHARP = 0.085          # width of the rim over the square root of the area: 0.05 in a 128-pixel film, 0.2 after a crude codec
 _PATCH = 96             # pixels of the square on which an outline is judged
 
 

@@ -4,13 +4,15 @@ A report is a pair (end of one shot, start of the next): equal for a plain bound
 rules, which every number about shots in this project follows:
 
 - A hard cut is found when a report lies within one frame of it. One report finds one cut; a gap is one report and finds a cut in it.
-- A report left over that lies inside a gradual span, give or take three frames, is not false; any other report left over is.
+- A report left over that lies inside a gradual span, give or take three frames, is not false; any other report left over is. Spans
+  that so touch (out to black and in again) count as one, since one gap may take them out together.
 - A gradual span with a boundary is a shot change and is found when a report left over lies in it. A span without one (a fade within
   a shot, a title that fades) counts neither way.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 CUT_TOLERANCE = 1
@@ -93,21 +95,21 @@ class BoundaryScore:
 
 def reports_of(shots: Sequence[Any]) -> list[Report]:
     """What a list of shots (`start_frame`, `end_frame`; ascending) reports: one boundary between each two neighbours."""
-    return [(before.end_frame, after.start_frame) for before, after in zip(shots, shots[1:], strict=False)]
+    return [(before.end_frame, after.start_frame) for before, after in pairwise(shots)]
 
 
 def score(reports: Iterable[Report | int], truth: Truth) -> BoundaryScore:
     """Compare the reports of one film with its truth; a plain frame number is a report without a gap."""
     left = sorted(((report, report) if isinstance(report, int) else report for report in reports), key=lambda report: report[::-1])
     num_found = sum(_take(left, cut) for cut in truth.cuts)
+    allowed = [report for report in left if _inside(report, truth.spans)]
     changes = [span for span in truth.spans if span.is_change]
-    num_false = sum(not any(_inside(report, span) for span in truth.spans) for report in left)
     return BoundaryScore(
         num_cuts=len(truth.cuts),
         num_found=num_found,
-        num_false=num_false,
+        num_false=len(left) - len(allowed),
         num_gradual=len(changes),
-        num_gradual_found=sum(_take_inside(left, span) for span in changes),
+        num_gradual_found=sum(_take_in(allowed, span) for span in changes),
     )
 
 
@@ -120,16 +122,24 @@ def _take(left: list[Report], cut: int) -> bool:
     return False
 
 
-def _take_inside(left: list[Report], span: Span) -> bool:
-    for position, report in enumerate(left):
-        if _inside(report, span):
-            del left[position]
+def _take_in(allowed: list[Report], span: Span) -> bool:
+    """Use up the first report that lies in the span, or in several of which this is one."""
+    for position, (end, start) in enumerate(allowed):
+        if end <= span.end + SPAN_TOLERANCE and start >= span.start - SPAN_TOLERANCE:
+            del allowed[position]
             return True
     return False
 
 
-def _inside(report: Report, span: Span) -> bool:
-    return span.start - SPAN_TOLERANCE <= report[0] and report[1] <= span.end + SPAN_TOLERANCE
+def _inside(report: Report, spans: Sequence[Span]) -> bool:
+    """Whether every frame of the report lies in some span, give or take the tolerance; spans are ascending."""
+    end, start = report
+    for span in spans:
+        if span.start - SPAN_TOLERANCE <= end <= span.end + SPAN_TOLERANCE:
+            end = span.end + SPAN_TOLERANCE
+            if start <= end:
+                return True
+    return False
 
 
 def _ratio(part: int, whole: int) -> float:

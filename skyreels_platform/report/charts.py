@@ -11,7 +11,7 @@ from skyreels_platform.errors import SourceError
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.trace import Node
 from skyreels_platform.recipe import Bound
-from skyreels_platform.report.markup import Html, html, sentence, shorten
+from skyreels_platform.report.markup import Html, count, html, sentence, shorten
 from skyreels_platform.report.plots import concept_plot, duration_plot, loss_plot, running_mean, score_plot
 
 Row = dict[str, Any]
@@ -58,7 +58,7 @@ def _scores(home: Home, bounds: Mapping[str, Bound]) -> list[Html]:
     for name in [*(name for name in bounds if name in by_signal), *sorted(by_signal.keys() - bounds.keys())]:
         values = [row["value"] for row in by_signal[name] if row["outcome"] == "measured" and _is_finite(row["value"])]
         outcomes = Counter(row["outcome"] for row in by_signal[name])
-        notes = [f"{name} ({by_signal[name][0]['unit']}), {len(values):,} shots", _limits(bounds.get(name))]
+        notes = [f"{name} ({by_signal[name][0]['unit']}), {count(len(values), 'shot')}", _limits(bounds.get(name))]
         notes += [f"{outcomes[key]:,} {key.replace('_', ' ')}" for key in ("unknown", "not_applicable") if outcomes[key]]
         text = "; ".join(filter(None, notes))
         plots.append(_plot(score_plot(values, bounds.get(name)), text) if values else sentence(f"{text}: nothing was measured"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from skyreels_platform.ledger.ledger import Ledger
 from skyreels_platform.recipe import Recipe
-from skyreels_platform.report.markup import duration
+from skyreels_platform.report.markup import count, duration
 
 Row = dict[str, Any]
 
@@ -35,7 +35,7 @@ class Step:
     title: str
     count: int
     unit: str
-    """`files` and `sources` share one scale, `shots` have their own."""
+    """file | source | shot; files and sources share one scale, shots have their own."""
     note: str = ""
     drops: list[Drop] = field(default_factory=list)
     """What was there before and is not any more; empty kinds left out."""
@@ -101,8 +101,8 @@ def _source_steps(ledger: Ledger) -> list[Step]:
     refused = [(_name(row["uri"]), row["reason"]) for row in files if row["status"] == "refused"]
     ready = ledger.rows("sources", {"status": "ready"}, ["source_id"]).num_rows
     return [
-        Step(title="Files handed in", count=len(files), unit="files"),
-        Step(title="Sources ready", count=ready, unit="sources", note=f"{duration(footage_seconds(ledger))} of footage", drops=_some(
+        Step(title="Files handed in", count=len(files), unit="file"),
+        Step(title="Sources ready", count=ready, unit="source", note=f"{duration(footage_seconds(ledger))} of footage", drops=_some(
             Drop(text="refused", count=status["refused"], named=refused),
             Drop(text="the same content as an earlier file", count=status["duplicate"]),
             Drop(text="not read yet", count=status["listed"]),
@@ -113,7 +113,7 @@ def _source_steps(ledger: Ledger) -> list[Step]:
 def _shot_step(ledger: Ledger, owners: list[str], failures: list[tuple[str, str]]) -> Step:
     ready = set(ledger.rows("sources", {"status": "ready"}, ["source_id"])["source_id"].to_pylist())
     failed = set(ledger.rows("failures", {"step": "shots"}, ["source_id"])["source_id"].to_pylist())
-    return Step(title="Shots", count=len(owners), unit="shots", note=f"from {len(set(owners))} sources", drops=_some(
+    return Step(title="Shots", count=len(owners), unit="shot", note=f"from {count(len(set(owners)), 'source')}", drops=_some(
         Drop(text="sources that could not be cut", count=len(failures), named=failures),
         Drop(text="sources not cut yet", count=len(ready - set(owners) - failed)),
     ))  # fmt: skip
@@ -126,11 +126,11 @@ def _described_steps(ledger: Ledger, num_shots: int, failures: Mapping[str, list
     usable = sum(row["status"] == "ok" for row in captions)
     unusable = Counter(": ".join(filter(None, (row["status"], row["reason"]))) for row in captions if row["status"] != "ok")
     return [
-        Step(title="Scored", count=scored, unit="shots", drops=_some(
+        Step(title="Scored", count=scored, unit="shot", drops=_some(
             Drop(text="shots without scores", count=num_shots - scored),
             Drop(text="sources that could not be scored", count=len(failures.get("scores", [])), named=failures.get("scores", [])),
         )),
-        Step(title="Captioned", count=usable, unit="shots", drops=_some(
+        Step(title="Captioned", count=usable, unit="shot", drops=_some(
             Drop(text="shots whose caption cannot be used", count=unusable.total(), reasons=_by_count(unusable)),
             Drop(text="shots without caption", count=num_shots - len(captions)),
             Drop(
@@ -146,7 +146,7 @@ def _pool_step(ledger: Ledger, stage: str) -> Step:
 
     rows = ledger.rows("verdicts", {"stage": stage}, ["verdict", "reasons"]).to_pylist()
     by_verdict = {verdict: [row for row in rows if row["verdict"] == verdict] for verdict in ("pass", "fail", "review")}
-    return Step(title=f"Pass pool {stage}", count=len(by_verdict["pass"]), unit="shots", drops=_some(
+    return Step(title=f"Pass pool {stage}", count=len(by_verdict["pass"]), unit="shot", drops=_some(
         Drop(text="rejected by the recipe's bounds", count=len(by_verdict["fail"]), reasons=counts_by_reason(by_verdict["fail"])),
         Drop(text="held for review", count=len(by_verdict["review"]), reasons=counts_by_reason(by_verdict["review"])),
     ))  # fmt: skip
@@ -155,20 +155,20 @@ def _pool_step(ledger: Ledger, stage: str) -> Step:
 def _snapshot_step(ledger: Ledger, stage: str, snapshot_id: str) -> Step:
     rows = ledger.rows("snapshots", {"snapshot_id": snapshot_id}).to_pylist()
     clips = ledger.rows("snapshot_clips", {"snapshot_id": snapshot_id}, ["shot_id"])["shot_id"].to_pylist()
-    note = f"snapshot {snapshot_id}: {len(clips):,} clips"
+    note = f"snapshot {snapshot_id}: {count(len(clips), 'clip')}"
     excluded: dict[str, str] = {}
     if rows:
         note += f", {duration(rows[0]['duration_s'] or 0.0)}"
         excluded = json.loads(rows[0]["excluded"] or "{}")
     passed = ledger.query(
-        "SELECT shot_id, batch, captions.status FROM verdicts JOIN shots USING (shot_id) LEFT JOIN captions USING (shot_id) "
+        "SELECT shot_id, shots.batch, captions.status FROM verdicts JOIN shots USING (shot_id) LEFT JOIN captions USING (shot_id) "
         "WHERE stage = $stage AND verdict = 'pass' AND shot_id NOT IN (SELECT unnest($held))",
         {"stage": stage, "held": sorted(set(clips))},
     ).to_pylist()
     held_back = Counter(row["batch"] for row in passed if row["batch"] in excluded)
     others = [row for row in passed if row["batch"] not in excluded]
     wordless = sum(row["status"] != "ok" for row in others)
-    return Step(title="In the snapshot", count=len(set(clips)), unit="shots", note=note, drops=_some(
+    return Step(title="In the snapshot", count=len(set(clips)), unit="shot", note=note, drops=_some(
         Drop(
             text="in batches that a gate holds back", count=held_back.total(),
             reasons={f"{batch}: {excluded[batch]}": count for batch, count in sorted(held_back.items())},
@@ -187,7 +187,7 @@ def _seen_step(ledger: Ledger, snapshot_id: str, checkpoint_ids: list[str]) -> S
     ).to_pylist()
     held = len(set(ledger.rows("snapshot_clips", {"snapshot_id": snapshot_id}, ["shot_id"])["shot_id"].to_pylist()))
     return Step(
-        title="Seen in training", count=row["shots"], unit="shots", note=f"{row['uses']:,} clips in all optimizer steps",
+        title="Seen in training", count=row["shots"], unit="shot", note=f"{count(row['uses'], 'clip')} in all optimizer steps",
         drops=_some(Drop(text="never drawn into a batch", count=held - row["shots"])),
     )
 

@@ -3,10 +3,11 @@
 from collections import Counter
 
 from skyreels_platform.ledger.trace import Node
-from skyreels_platform.report.markup import Html, html, listing, shorten
+from skyreels_platform.report.markup import Html, count, html, listing, shorten
 
 _MAX_CHILDREN = 40
 _MAX_LABEL = 240
+_COUNTED = {"checkpoint": "checkpoint", "shot": "shot", "source": "source file"}
 _FOLDED = ("snapshot", "shot")
 """Kinds whose children are not shown before somebody asks: there are many, and the page begins with the story."""
 
@@ -14,7 +15,8 @@ _FOLDED = ("snapshot", "shot")
 def lineage_section(film: Node) -> Html:
     """The whole tree of `ledger.trace.trace_film`."""
     counts = Counter({kind: len(keys) for kind, keys in _ids(film, {}).items()})
-    text = f"The film depends on {counts['checkpoint']:,} checkpoints, {counts['shot']:,} shots and {counts['source']:,} source files."
+    checkpoints, shots, files = (count(counts[kind], noun) for kind, noun in _COUNTED.items())
+    text = f"The film depends on {checkpoints}, {shots} and {files}."
     return html("<section><h2>Lineage of the film</h2><p>{text}</p><ul>{tree}</ul></section>", text=text, tree=_item(film))
 
 
@@ -47,7 +49,7 @@ def _node(node: Node) -> Html:
         return line
     if node.kind == "shot":  # one line: of the tens of shots below a snapshot each has one source
         uses = node.facts.get("num_seen")
-        seen = f", seen {uses:,} times" if uses else ""
+        seen = f", seen {count(uses, 'time')}" if uses else ""
         return html("{line}{seen}, from {sources}", line=line, seen=seen, sources=[_node(child) for child in node.children])
     unit = f"{node.children[-1].kind}s"
     below = listing([_node(child) for child in _spread(node)], limit=_MAX_CHILDREN, unit=unit)

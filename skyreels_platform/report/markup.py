@@ -58,6 +58,11 @@ def sentence(text: str) -> Html:
     return html('<p class="mute">{text}</p>', text=shorten(text, 600))
 
 
+def count(number: int, noun: str) -> str:
+    """`1 shot`, `1,200 shots`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """`58.3 s` or `1.20 h`."""
     return f"{seconds / 3600:,.2f} h" if seconds >= 3600 else f"{seconds:.1f} s"
@@ -107,7 +112,7 @@ STYLE = """
 body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
 main { max-width: 68rem; margin: 0 auto; padding: 1rem; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1rem 1.25rem; margin: 0 0 1rem; }
-h1 { font-size: 1.5rem; margin: .2rem 0 .6rem; } h2 { font-size: 1.2rem; margin: 0 0 .6rem; } 
+h1 { font-size: 1.5rem; margin: .2rem 0 .6rem; } h2 { font-size: 1.2rem; margin: 0 0 .6rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 p { margin: .4rem 0; } .mute { color: var(--mute); } code, pre { font: .875em/1.5 ui-monospace, Menlo, Consolas, monospace; }
 code, dd, li, figcaption, td { overflow-wrap: anywhere; }

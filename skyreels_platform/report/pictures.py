@@ -88,8 +88,8 @@ def _tile(shot: Row, picture: bytes | str) -> Tile:
 def _pictures_of(home: Home, worker: BoundedWorker, rows: list[Row]) -> list[bytes | str]:
     """The shots' middle pictures, all of one source."""
     source = rows[0]
-    if source["uri"] is None:
-        return ["its source is not in the ledger any more"] * len(rows)
+    if source["uri"] is None or not source["width"]:
+        return ["its source is not in the ledger any more, or refused by now"] * len(rows)
     middles = [(row["start_frame"] + row["end_frame"] - 1) // 2 for row in rows]
     try:
         with local_copy(source["uri"], open_store=home.open_store, scratch=home.work) as path:

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from skyreels_platform.recipe import Bound
 from skyreels_platform.report.markup import Html, html
@@ -38,6 +39,7 @@ def duration_plot(kept: Sequence[float], rejected: Sequence[float]) -> Html:
         bins = np.histogram_bin_edges([*kept, *rejected], bins=24)
         axes.hist([kept, rejected], bins=list(bins), stacked=True, color=[_KEPT, _OUT])
         axes.set(xlabel="seconds", ylabel="shots")
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         return _svg(figure, "histogram of shot durations")
 
 
@@ -55,6 +57,7 @@ def concept_plot(before: Mapping[str, int], after: Mapping[str, int]) -> Html:
         axes.barh(places + 0.19, [row[2] for row in rows], 0.36, color=_KEPT)
         axes.set(xlabel="shots", ylim=(len(rows) - 0.4, -0.6))
         axes.set_yticks(places, [row[0] for row in rows])
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(visible=False, axis="y")
         axes.grid(visible=True, axis="x")
         return _svg(figure, "bars of shots per concept")
@@ -74,7 +77,8 @@ def score_plot(values: Sequence[float], bound: Bound | None) -> Html:
                 axes.axvline(limit, color=_OUT, linestyle="--", linewidth=1.2)
                 axes.axvspan(limit, low if side < 0 else high, color=_OUT, alpha=0.15, linewidth=0)
         axes.set(xlim=(low, high))
-        axes.locator_params(axis="both", nbins=4)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         return _svg(figure, "histogram of scores")
 
 

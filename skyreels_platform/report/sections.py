@@ -9,7 +9,7 @@ from skyreels_platform.home import Home
 from skyreels_platform.ledger.trace import Node
 from skyreels_platform.recipe import Recipe
 from skyreels_platform.report.funnel import Drop, Pool, Step
-from skyreels_platform.report.markup import Html, data_uri, duration, facts, html, join, listing, sentence, shorten
+from skyreels_platform.report.markup import Html, count, data_uri, duration, facts, html, join, listing, sentence, shorten
 
 _MAX_NAMED = 20
 _MAX_REASONS = 12
@@ -31,7 +31,7 @@ def film_section(
         outcome=outcome, title=_BADGES[outcome], text=shorten(text, _MAX_TEXT * 2),
     )  # fmt: skip
     length = film["num_frames"] / film["fps"] if film["num_frames"] and film["fps"] else 0.0
-    went_in = f"{num_files:,} files, {duration(seconds)} of footage" + (f" ({seconds / 3600:.3f} h)" if seconds < 3600 else "")
+    went_in = f"{count(num_files, 'file')}, {duration(seconds)} of footage" + (f" ({seconds / 3600:.3f} h)" if seconds < 3600 else "")
     frames = [
         html('<img alt="film frame {number}" src="{uri}">', number=number, uri=data_uri("image/jpeg", data))
         for number, data in enumerate(strip, start=1)
@@ -104,7 +104,7 @@ def _recipe_facts(recipe: Recipe) -> dict[str, object]:
     }  # fmt: skip
     for name, dataset in recipe.datasets.items():
         values[f"Data set {name}"] = (
-            f"{dataset.resolution} pixels, {dataset.num_frames} frames, at most {dataset.max_clips_per_shot} clips per shot"
+            f"{dataset.resolution} pixels, {dataset.num_frames} frames, at most {count(dataset.max_clips_per_shot, 'clip')} per shot"
         )
     for name, stage in recipe.stages.items():
         values[f"Stage {name}"] = (
@@ -137,15 +137,15 @@ def _schedule(text: str | None) -> Html:
 
 
 def _is_shots(step: Step) -> bool:
-    return step.unit == "shots"
+    return step.unit == "shot"
 
 
 def _step(step: Step, most: int) -> Html:
     width = f"{100 * step.count / most:.1f}" if most else "0"
     return html(
         '<div class="step" data-step="{title}" data-count="{plain}"><p><span><b>{title}</b> <span class="mute">{note}</span></span>'
-        '<span class="number"><b>{count}</b> {unit}</span></p><div class="bar"><i style="width:{width}%"></i></div>{drops}</div>',
-        title=step.title, plain=step.count, note=step.note, count=f"{step.count:,}", unit=step.unit, width=width,
+        '<span class="number">{count}</span></p><div class="bar"><i style="width:{width}%"></i></div>{drops}</div>',
+        title=step.title, plain=step.count, note=step.note, count=count(step.count, step.unit), width=width,
         drops=[_drop(drop) for drop in step.drops],
     )  # fmt: skip
 
@@ -193,6 +193,7 @@ def _gates(held: list[Row], num_passed: int) -> Html:
         return sentence(f"All {num_passed:,} gates let their batch pass." if num_passed else "No gate has been checked yet.")
     lines = [html("<b>{batch}</b>, {gate}: {reason}", **{**row, "reason": shorten(row["reason"], _MAX_TEXT)}) for row in held]
     return html(
-        '<p class="drop"><b>{count}</b> gates hold their batch back</p>{lines}', count=len(held),
+        '<p class="drop"><b>{held}</b> of {all} let no shot of their batch pass</p>{lines}', held=len(held),
+        all=count(len(held) + num_passed, "gate"),
         lines=listing(lines, limit=_MAX_NAMED, unit="gates"),
     )  # fmt: skip

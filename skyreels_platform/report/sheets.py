@@ -1,7 +1,7 @@
 """Contact sheets on the page: tiles that wrap to the width of any screen, their text beside the picture and not in it."""
 
 from skyreels_platform.home import Home
-from skyreels_platform.report.markup import Html, data_uri, html, shorten
+from skyreels_platform.report.markup import Html, count, data_uri, html, shorten
 from skyreels_platform.report.pictures import Row, Tile, choose, tiles_of
 
 _MAX_CAPTION = 200
@@ -20,7 +20,7 @@ def sheets_section(home: Home, shots: list[Row], stage: str) -> Html:
     parts = []
     for title, group in groups.items():
         picked = chosen[title]
-        note = f"{len(group):,} shots" if len(picked) == len(group) else f"{len(picked)} of {len(group):,} shots, chosen by hash"
+        note = count(len(group), "shot") if len(picked) == len(group) else f"{len(picked)} of {count(len(group), 'shot')}, chosen by hash"
         sheet = html('<div class="sheet">{tiles}</div>', tiles=[tiles[shot["shot_id"]] for shot in picked])
         parts.append(html("<h3>{title}</h3><p class=\"mute\">{note}</p>{sheet}", title=title, note=note if group else "none",
                           sheet=sheet if group else None))  # fmt: skip

@@ -43,8 +43,8 @@ def draw(image: np.ndarray, shape: str, rgb: tuple[int, int, int], center: tuple
 
 
 def film(
-    shape: str, colour: str, *, start: tuple[float, float] = (0.5, 0.5), step: tuple[float, float] = (0.0, 0.0), size: float = 0.28,
-    num_frames: int = 17, side: int = 128, background: np.ndarray | int = 110,
+    shape: str, colour: str, *, start: tuple[float, float] = (0.5, 0.5), step: tuple[float, float] = (0.0, 0.0),
+    size: float = 0.28, num_frames: int = 17, side: int = 128, background: np.ndarray | int = 110,
 ) -> np.ndarray:
     """(F, side, side, 3): one subject that moves by `step` per frame (shares of the frame, as `start` and `size`)."""
     plain = np.full((side, side, 3), background, np.uint8) if isinstance(background, int) else background[:side, :side]

@@ -1,9 +1,11 @@
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
-from tests.captioning.drawing import camera_film, film, texture
 
 from skyreels_platform.captioning.camera import measure_camera
+from tests.captioning.drawing import camera_film, film, texture
 
 MOTIONS = [
     ({}, "", "still"),
@@ -23,7 +25,7 @@ MOTIONS = [
 
 @pytest.mark.parametrize(("motion", "sentence", "speed"), MOTIONS, ids=lambda value: str(value))
 @pytest.mark.parametrize("seed", [1, 2])
-def test_measures_the_camera_beside_a_moving_subject(motion: dict[str, float], sentence: str, speed: str, seed: int) -> None:
+def test_measures_the_camera_beside_a_moving_subject(motion: dict[str, Any], sentence: str, speed: str, seed: int) -> None:
     finding = measure_camera(camera_film(texture(seed), **motion), 16.0)
     assert (finding.known, finding.sentence, finding.speed) == (True, sentence, speed)
     for axis in ("pan", "tilt", "zoom", "roll"):
@@ -71,8 +73,8 @@ def blurred_noise() -> np.ndarray:
     [
         pytest.param(np.full((24, 96, 128, 3), 90, np.uint8), "texture", id="flat"),
         pytest.param(np.zeros((24, 96, 128, 3), np.uint8), "texture", id="black"),
-        pytest.param(film("circle", "red", start=(0.2, 0.5), step=(0.02, 0.0), num_frames=24), "texture", id="only the subject has texture"),
-        pytest.param(film("square", "red", start=(0.2, 0.5), step=(0.02, 0.0), size=0.4, background=0), "texture", id="subject in a void"),
+        pytest.param(film("circle", "red", start=(0.2, 0.5), step=(0.02, 0.0), num_frames=24), "texture", id="plain wall"),
+        pytest.param(film("square", "red", step=(0.02, 0.0), size=0.4, background=0), "texture", id="subject in a void"),
         pytest.param(blurred_noise(), "texture", id="noise, new in every frame"),
         pytest.param(np.full((1, 96, 128, 3), 90, np.uint8), "single picture", id="one picture"),
     ],

@@ -4,12 +4,14 @@ Between two pure pictures, a dissolve runs along a straight line in the space of
 both ends still look alike, and those pairs are refused. The work is done on thumbnails, where grain and small motion are averaged out.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
 LENGTHS = (8, 12, 16, 24, 32, 48)
 """Window lengths in frames; a window inside a longer dissolve also lies on a straight line."""
-_ALIKE = 0.5
+ALIKE = 0.5
 """Correlation of a window's ends above which they are one picture that moved or changed its light (our choice)."""
 _MIN_CHANGE = 12.0
 """Root mean square difference of a window's ends, 0..255, below which there is nothing to mix (our choice)."""
@@ -35,11 +37,18 @@ def mixing(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     1: the frames between lie on the line between the window's ends at even steps. 0: as far off it as in a cut, or no change at all.
     """
-    pictures = thumbs.reshape(len(thumbs), -1)
-    scores, lengths = np.zeros(len(thumbs), np.float32), np.zeros(len(thumbs), np.int64)
+    return best_windows(thumbs.reshape(len(thumbs), -1), _line_scores)
+
+
+def best_windows(pictures: np.ndarray, judge: Callable[[np.ndarray, int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Best score (N,) and its window length (N,) over windows of all LENGTHS around each of N uint8 pictures; 0 where none fits.
+
+    `judge` gets M + length float32 pictures and scores the M windows that begin with the first M and end `length` frames later.
+    """
+    scores, lengths = np.zeros(len(pictures), np.float32), np.zeros(len(pictures), np.int64)
     for length in LENGTHS:
-        for start in range(0, len(thumbs) - length, _CHUNK):
-            found = _line_scores(pictures[start : start + _CHUNK + length].astype(np.float32), length)
+        for start in range(0, len(pictures) - length, _CHUNK):
+            found = judge(pictures[start : start + _CHUNK + length].astype(np.float32), length)
             middle = slice(start + length // 2, start + length // 2 + len(found))
             better = found > scores[middle]
             scores[middle][better], lengths[middle][better] = found[better], length
@@ -58,11 +67,12 @@ def _line_scores(pictures: np.ndarray, length: int) -> np.ndarray:
         missed += ((inside - share * line) ** 2).mean(axis=1)
         largest += min(share, 1 - share) ** 2
     fit = 1 - missed / np.maximum(largest * change, 1e-6)
-    possible = (change >= _MIN_CHANGE**2) & (_correlations(first, last) <= _ALIKE)
+    possible = (change >= _MIN_CHANGE**2) & (correlations(first, last) <= ALIKE)
     return np.where(possible, np.clip(fit, 0, 1), 0).astype(np.float32)
 
 
-def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(M, P), (M, P) -> (M,): correlation -1..1 of each pair of pictures, near 0 where one is flat."""
     one, other = one - one.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
     norms = np.sqrt((one * one).mean(axis=1) * (other * other).mean(axis=1))
     return (one * other).mean(axis=1) / (norms + 4.0)

@@ -8,10 +8,10 @@ from skyreels_platform.curation.voters import Votes
 from skyreels_platform.curation.voters.cuts import MIN_LIGHT, MIN_SHOT, find_cuts, opinions_of
 from skyreels_platform.curation.voters.fades import LEAVE_BLACK, find_fades
 from skyreels_platform.curation.voters.jump import correlation
-from skyreels_platform.curation.voters.mixes import find_mixes, kind_of
+from skyreels_platform.curation.voters.mixes import find_mixes
 
-_MIN_BLACK = 6
-"""Frames of black that are a shot of their own; fewer are part of the transition (our choice)."""
+_MIN_BETWEEN = 6
+"""Frames of black, or between two mixes, that are a shot of their own; fewer are part of the transition (our choice)."""
 _SAME = 0.9
 """Correlation of the thumbnails on both sides of a short black above which the shot only blinked."""
 
@@ -42,7 +42,7 @@ def fuse(votes: Votes) -> list[Boundary]:
     events = [*_gradual(votes, cuts), *((cut, cut, "cut") for cut in cuts)]
     joined: list[Event] = []
     for event in sorted(events):
-        while joined and _is_one_event(votes, joined[-1][1], event[0]):
+        while joined and _is_one_event(votes, joined[-1][1], event[0], "cut" in (joined[-1][2], event[2])):
             event = _join(joined.pop(), event)
         joined.append(event)
     return [
@@ -54,41 +54,46 @@ def fuse(votes: Votes) -> list[Boundary]:
 
 def _gradual(votes: Votes, cuts: list[int]) -> list[Event]:
     """Fades and mixes. Where both account for the same frames, the ramp is the more exact one out of real black, the mix where a title
-    stands on the black."""
-    fades = list(find_fades(votes))
-    mixes = [span for span in find_mixes(votes) if sum(span[0] < cut < span[1] for cut in cuts) < 2]  # else it is fast cutting
-    kept = [fade for fade in fades if not (_is_lit(votes, *fade) and any(_overlap(fade, mix) for mix in mixes))]
-    mixes = [mix for mix in mixes if not any(_overlap(mix, fade) for fade in kept)]
-    return [*((*fade, "fade") for fade in kept), *((*mix, _kind(votes, *mix)) for mix in mixes)]
+    stands on the black; and a wipe is the more exact word for a mix."""
+    fades = [(first, last, "fade") for first, last in find_fades(votes)]
+    mixes = [mix for mix in find_mixes(votes) if sum(mix[0] < cut < mix[1] for cut in cuts) < 2]  # else it is fast cutting
+    kept = [fade for fade in fades if not (_is_lit(votes, fade) and any(_overlap(fade, mix) for mix in mixes))]
+    for mix in sorted(mixes, key=lambda mix: mix[2] != "wipe"):
+        if not any(_overlap(mix, other) for other in kept):
+            kept.append((*mix[:2], "fade") if _touches_black(votes, mix) else mix)
+    return kept
 
 
-def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+def _overlap(one: Event, other: Event) -> bool:
     return one[0] < other[1] and other[0] < one[1]
 
 
-def _is_lit(votes: Votes, first: int, last: int) -> bool:
-    """Whether there is light on both sides of the span."""
-    return min(votes.light[max(first - 1, 0)], votes.light[min(last, len(votes) - 1)]) >= MIN_LIGHT
+def _is_lit(votes: Votes, event: Event) -> bool:
+    """Whether there is light on both sides."""
+    return min(_beside(votes.light, event)) >= MIN_LIGHT
 
 
-def _kind(votes: Votes, first: int, last: int) -> str:
-    if min(votes.dark[max(first - 1, 0)], votes.dark[min(last, len(votes) - 1)]) < LEAVE_BLACK:
-        return "fade"
-    return kind_of(votes.thumbs, first, last)
+def _touches_black(votes: Votes, event: Event) -> bool:
+    return min(_beside(votes.dark, event)) < LEAVE_BLACK
 
 
-def _is_one_event(votes: Votes, until: int, since: int) -> bool:
-    """Whether what lies between two events is too little to be a shot."""
-    return since - until < MIN_SHOT or _is_short_black(votes, until, since)
+def _beside(values: np.ndarray, event: Event) -> tuple[float, float]:
+    """The values in the last frame before and the first after."""
+    return float(values[max(event[0] - 1, 0)]), float(values[min(event[1], len(values) - 1)])
 
 
-def _is_short_black(votes: Votes, first: int, last: int) -> bool:
-    return last - first < _MIN_BLACK and bool((votes.dark[first:last] < LEAVE_BLACK).all())
+def _is_one_event(votes: Votes, until: int, since: int, beside_cut: bool) -> bool:
+    """Whether the frames [until, since) between two events are no shot: two or fewer, or few and black, or few between two mixes."""
+    if since - until < MIN_SHOT:
+        return True
+    return since - until < _MIN_BETWEEN and (not beside_cut or bool((votes.dark[until:since] < LEAVE_BLACK).all()))
 
 
 def _join(one: Event, other: Event) -> Event:
-    """The later event says how the next shot begins, unless it lies within the earlier one."""
+    """The later event says how the next shot begins, unless it lies within the earlier one; two mixes of which one is a fade are a dip."""
     kind = other[2] if other[1] >= one[1] - 1 else one[2]
+    if "cut" not in (one[2], other[2]) and "fade" in (one[2], other[2]):
+        kind = "fade"
     return min(one[0], other[0]), max(one[1], other[1]), kind
 
 
@@ -97,9 +102,9 @@ def _to_the_ends(votes: Votes, event: Event) -> Event:
     end, start, kind = event
     if kind == "cut":
         return event
-    if _is_one_event(votes, 0, end):
-        end = 0
-    if _is_one_event(votes, start, len(votes)):
+    if _is_one_event(votes, 0, end, beside_cut=False):
+        end, kind = 0, "fade"  # there is nothing that the picture could come out of but black
+    if _is_one_event(votes, start, len(votes), beside_cut=False):
         start = len(votes)
     return end, start, kind
 

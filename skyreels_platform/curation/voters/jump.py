@@ -38,8 +38,8 @@ class Jump:
         if self._grid is None:
             height, width = here.shape
             self._grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
-        flow = self._flow.calc(here, before, np.zeros_like(self._grid))
-        return cv2.remap(before, self._grid + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        there = self._grid + self._flow.calc(here, before, np.zeros_like(self._grid))
+        return cv2.remap(before, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:

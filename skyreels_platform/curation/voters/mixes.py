@@ -1,6 +1,6 @@
 """Dissolves, wipes and dips through one colour: spans with a picture on both sides."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -8,70 +8,74 @@ from skyreels_platform.curation.voters import Votes
 from skyreels_platform.curation.voters.blend import mixing
 from skyreels_platform.curation.voters.cuts import MIN_MIX, SURE, runs
 from skyreels_platform.curation.voters.jump import correlation
+from skyreels_platform.curation.voters.wipe import switched_share, wiping
 
 _MASS = 1.5
 """Sum of TransNetV2's sharp probabilities over a transition from which there is a boundary in it, wherever its middle is: a slow
 dissolve spreads the mark over many frames, none of which reaches the threshold."""
 _ON_LINE = 0.9
 """Score of the straight line (see `blend`) from which frames are a dissolve without TransNetV2."""
+_EDGE = 0.65
+"""Score of the travelling edge (see `wipe`) from which frames are a wipe (drawn wipes 0.7 and more, anything else 0.57 at most)."""
 _ENDS = 0.15
-"""Share of a mixture that cannot be seen (our choice)."""
+"""Share of one picture in the other that is too little to be seen (our choice)."""
 _SAME = 0.6
 """Correlation of the thumbnails on both sides above which no other picture has come."""
 _FLAT = 0.35
 """A dip: somewhere inside, contrast falls below this share of the lower one of both ends."""
-_SWITCHED = 0.7
-"""A wipe: this share of the pixels that change are like the one end or the other, while a dissolve leaves them between."""
 
-Span = tuple[int, int]
-"""[first, last) in frames."""
+Mix = tuple[int, int, str]
+"""First mixed frame, first frame after them, dissolve | fade | wipe."""
 
 
-def find_mixes(votes: Votes) -> Iterator[Span]:
-    """Mixed frames of each transition between two pictures, ascending."""
+def find_mixes(votes: Votes) -> Iterator[Mix]:
+    """Transitions between two pictures; a wipe may also be reported as a dissolve."""
+    scores, lengths = wiping(votes.thumbs)
+    for first, last in _spans(votes.thumbs, scores, lengths, _EDGE, switched_share):
+        yield first, last, "wipe"
     if votes.sharp is None or votes.spread is None:
-        yield from _lines(votes.thumbs)
-        return
-    for first, after in runs(votes.spread >= SURE):
+        scores, lengths = mixing(votes.thumbs)
+        dissolves = _spans(votes.thumbs, scores, lengths, _ON_LINE, _mixed_share)
+    else:
+        dissolves = _marked(votes.sharp, votes.spread, votes.thumbs)
+    for first, last in dissolves:
+        yield first, last, "fade" if _dips(votes.thumbs, first, last) else "dissolve"
+
+
+def _marked(sharp: np.ndarray, spread: np.ndarray, thumbs: np.ndarray) -> Iterator[tuple[int, int]]:
+    """What TransNetV2 marks as a transition."""
+    for first, after in runs(spread >= SURE):
         last = after - 1  # the network also marks the last pure frame of the shot before, and its marks are one step late here
-        sharp = votes.sharp[first:after]
-        if after - first >= MIN_MIX and (sharp.max() >= SURE or (sharp.sum() >= _MASS and not _is_same(votes.thumbs, first, last))):
+        marks = sharp[first:after]
+        if after - first < MIN_MIX:
+            continue
+        if marks.max() >= SURE or (marks.sum() >= _MASS and correlation(*_ends(thumbs, first, last)) < _SAME):
             yield first, last
 
 
-def kind_of(thumbs: np.ndarray, first: int, last: int) -> str:
-    """`fade` (through black, white or fog), `wipe` or `dissolve`, by the thumbnails of frames [first, last) and of both neighbours."""
-    before, after = _ends(thumbs, first, last)
-    inside = thumbs[first:last].astype(np.float32)
-    if inside.std(axis=(1, 2, 3)).min() < _FLAT * min(before.std(), after.std()):
-        return "fade"
-    change = np.abs(after - before).max(axis=-1)
-    changed = change > 24
-    if not changed.any():
-        return "dissolve"
-    third = max(1, len(inside) // 3)
-    middle = inside[third : len(inside) - third] if len(inside) > 2 * third else inside
-    nearest = np.minimum(np.abs(middle - before).max(axis=-1), np.abs(middle - after).max(axis=-1))
-    switched = (nearest < 0.2 * change)[:, changed].mean()
-    return "wipe" if switched >= _SWITCHED else "dissolve"
-
-
-def _lines(thumbs: np.ndarray) -> Iterator[Span]:
-    """Dissolves by the straight line alone."""
-    scores, lengths = mixing(thumbs)
-    for first, last in runs(scores >= _ON_LINE):
+def _spans(
+    thumbs: np.ndarray, scores: np.ndarray, lengths: np.ndarray, threshold: float, share_of: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[tuple[int, int]]:
+    """Mixed frames of the best window of each run of scores above the threshold."""
+    for first, last in runs(scores >= threshold):
         middle = first + int(scores[first:last].argmax())
         start, end = middle - int(lengths[middle]) // 2, middle + int(lengths[middle]) // 2
-        ends = thumbs[[start, end]].astype(np.float32)
-        line = (ends[1] - ends[0]).ravel()
-        shares = (thumbs[start : end + 1] - ends[0]).reshape(end + 1 - start, -1) @ line / (line @ line)
-        mixed = np.flatnonzero((shares > _ENDS) & (shares < 1 - _ENDS))
-        if len(mixed) >= MIN_MIX:
-            yield start + int(mixed[0]), start + int(mixed[-1]) + 1
+        shares = share_of(thumbs[start : end + 1].astype(np.float32))
+        for before, after in runs((shares > _ENDS) & (shares < 1 - _ENDS)):
+            if before <= middle - start < after and after - before >= MIN_MIX:
+                yield start + before, start + after
 
 
-def _is_same(thumbs: np.ndarray, first: int, last: int) -> bool:
-    return correlation(*_ends(thumbs, first, last)) >= _SAME
+def _mixed_share(window: np.ndarray) -> np.ndarray:
+    """(F, H, W, 3) from one end of a dissolve to the other -> (F,) share of the later end in each frame."""
+    line = (window[-1] - window[0]).ravel()
+    return (window - window[0]).reshape(len(window), -1) @ line / (line @ line)
+
+
+def _dips(thumbs: np.ndarray, first: int, last: int) -> bool:
+    """Whether the picture goes flat inside: through black, white or fog."""
+    before, after = _ends(thumbs, first, last)
+    return bool(thumbs[first:last].std(axis=(1, 2, 3)).min() < _FLAT * min(before.std(), after.std()))
 
 
 def _ends(thumbs: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:

