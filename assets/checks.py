@@ -40,5 +40,5 @@ def _captions(home: Home, batch: str) -> tuple[bool, str]:
 
 gates = [
     _gate("shots", "no_source_lost", "Every ready source became shots, or a failure with a reason.", _shots),
-    _gate("captions", "captions_usable", "At least half of the shots have a usable caption.", _captions),
+    _gate("captions", "captions_sound", "At least half of the shots have a sound caption.", _captions),
 ]

@@ -55,7 +55,10 @@ def _pool_asset(stage: str) -> dg.AssetsDefinition:
         counts = {verdict: result.counts.get(verdict, 0) for verdict in ("pass", "fail", "review")}
         return dg.MaterializeResult(
             data_version=dg.DataVersion(result.data_version),
-            metadata={**counts, "reasons": dg.MetadataValue.json(result.reasons), **table_metadata(opened, "verdicts", {"stage": stage})},
+            metadata={
+                **counts, "reasons": dg.MetadataValue.json(result.reasons),
+                **table_metadata(opened, "verdicts", {"stage": stage}),
+            },
         )
 
     return pool

@@ -12,15 +12,19 @@ from skyreels_platform.generation.film import FILM_VERSION
 
 @dg.asset(
     deps=["diffusion_forcing"], group_name="generation", kinds={"torch"}, owners=["team:training"], code_version=FILM_VERSION,
-    pool="trainer", check_specs=[dg.AssetCheckSpec("shows_its_prompt", asset="film", description="The pixels show the subject that the prompt names.")],
+    pool="trainer",
+    check_specs=[dg.AssetCheckSpec("shows_its_prompt", asset="film", description="The pixels show the subject of the prompt.")],
 )  # fmt: skip
-def film(context: dg.AssetExecutionContext, home: HomeResource, recipe: RecipeResource, trainer: TrainerClient) -> dg.MaterializeResult:
+def film(
+    context: dg.AssetExecutionContext, home: HomeResource, recipe: RecipeResource, trainer: TrainerClient
+) -> dg.MaterializeResult:  # fmt: skip
     """One generated film of at least three windows, with checkpoint, prompt, seed and schedule in its manifest."""
     from skyreels_platform.generation.film import make_film, plan_film
 
     opened, chosen = home.open(), recipe.load()
-    with trainer.session(context.op_execution_context, {"stage": "film"}) as env:
-        row = make_film(opened, chosen, plan_film(opened, chosen, stage="diffusion_forcing"), env=env)
+    with trainer.session(context.op_execution_context, {"stage": "film"}) as session:
+        request = plan_film(opened, chosen, stage="diffusion_forcing")
+        row = make_film(opened, chosen, request, env=session.get_bootstrap_env_vars())
     check = json.loads(row["manifest"])["check"]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(row["film_id"]),

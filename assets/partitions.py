@@ -2,7 +2,8 @@
 
 import dagster as dg
 
-ingest_batches = dg.DynamicPartitionsDefinition(name="ingest_batches")
+INGEST_BATCHES = "ingest_batches"
+ingest_batches = dg.DynamicPartitionsDefinition(name=INGEST_BATCHES)
 
 # One batch per run: its data version, its gate and its failure stand for that batch alone.
 ONE_BATCH_PER_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)

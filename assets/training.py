@@ -4,7 +4,7 @@
 folder, so each op can be retried alone and no value goes through an IO manager.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 
@@ -47,16 +47,20 @@ def _prepare(stage: str, inputs: StageInputs) -> dg.OpDefinition:
 
 def _train(stage: str) -> dg.OpDefinition:
     @dg.op(name=f"{stage}_train", ins=_AFTER, out=_DONE, pool="trainer", tags={"stage": stage})
-    def train(context: dg.OpExecutionContext, home: HomeResource, recipe: RecipeResource, trainer: TrainerClient) -> None:
+    def train(
+        context: dg.OpExecutionContext, home: HomeResource, recipe: RecipeResource, trainer: TrainerClient
+    ) -> Iterator[object]:  # fmt: skip
         from skyreels_platform.training.stages import plan_stage, published, train_stage
 
         opened, chosen = home.open(), recipe.load()
         plan = plan_stage(opened, chosen, stage)
         if row := published(opened, plan):
             context.log.info(f"{row['checkpoint_id']} was published from the same inputs before: nothing to train")
-            return
-        with trainer.session(context, {"stage": stage}) as env:
-            train_stage(plan, chosen, env=env)
+            yield dg.Output(None)
+        else:
+            with trainer.session(context, {"stage": stage}) as session:
+                train_stage(plan, chosen, env=session.get_bootstrap_env_vars())
+            yield from session.get_results()  # the op's output among them
 
     return train
 

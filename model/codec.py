@@ -117,7 +117,7 @@ def to_pixels(frames: np.ndarray) -> Tensor:
 
 def to_frames(pixels: Tensor) -> np.ndarray:
     """Float (1, 3, F, H, W) in [-1, 1] to uint8 RGB (F, H, W, 3)."""
-    return ((pixels[0].permute(1, 2, 3, 0).float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    return ((pixels[0].permute(1, 2, 3, 0).float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).contiguous().cpu().numpy()
 
 
 def _check(size: tuple[int, ...], shape: tuple[int, ...]) -> None:

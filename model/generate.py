@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from model.checkpoint import MANIFEST, write_json
 from model.codec import build_codec, to_frames
 from model.guard import die_with_parent, watch_supervisor
+from model.reporter import reporter
 from model.sampler import FilmPlan, sample_film
 from model.text import build_text_encoder
 from model.transformer import SkyReelsTransformer
@@ -58,7 +59,10 @@ def main() -> None:
     watch_supervisor()
     parser = argparse.ArgumentParser(description="Generate one film from a spec file.")
     parser.add_argument("--spec", required=True, help="JSON file; see model.generate.generate")
-    generate(json.loads(Path(parser.parse_args().spec).read_text(encoding="utf-8")))
+    spec = json.loads(Path(parser.parse_args().spec).read_text(encoding="utf-8"))
+    with reporter() as report:
+        generate(spec)
+        report.finish(json.loads((Path(spec["out_dir"]) / RESULT).read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -57,7 +57,8 @@ class Umt5TextEncoder:
         from transformers import AutoTokenizer, UMT5EncoderModel
 
         self._tokenizer = AutoTokenizer.from_pretrained(weights, subfolder=_subfolder(weights, "tokenizer"))
-        self._model = UMT5EncoderModel.from_pretrained(weights, subfolder=_subfolder(weights, "text_encoder")).to(device).eval()
+        model: Any = UMT5EncoderModel.from_pretrained(weights, subfolder=_subfolder(weights, "text_encoder"))
+        self._model = model.to(device).eval()
         self.dim, self.length = int(self._model.config.d_model), length
         digest = hashlib.sha256(f"umt5-1 {length}".encode())
         for key, value in sorted(self._model.state_dict().items()):

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from model import checkpoint as checkpoints
 from model.buckets import BucketSampler, rank_slice
 from model.checkpoint import Checkpoint, find_checkpoints, remove_debris, write_folder, write_json
 from model.engine import build_engine, init_distributed, load_optimizer, save_optimizer
@@ -26,12 +25,14 @@ from model.guard import StopRequest, die_with_parent, watch_supervisor
 from model.journal import LOSSES, SEEN, Journal
 from model.latents import LatentSet
 from model.objectives import add_noise, flow_matching_loss
+from model.reporter import Reporter, reporter
 from model.spec import TrainSpec
 from model.transformer import SkyReelsTransformer
 
 RESULT = "result.json"
 _KEEP = 2  # checkpoints kept while running: the newest, and one more should the disk fail under it
 _LOG_EVERY_S = 5.0
+_ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}  # by hand
 
 
 class Trainer:
@@ -61,7 +62,7 @@ class Trainer:
         if resume:
             load_optimizer(self.engine, resume.path / "optimizer.safetensors", self.step)
 
-    def run(self, stop: StopRequest) -> bool:
+    def run(self, stop: StopRequest, report: Reporter) -> bool:
         """Train to the end or until asked to stop; True if the run is complete."""
         spec = self.spec
         last = spec.num_steps if spec.max_steps_this_run is None else min(spec.num_steps, self.step + spec.max_steps_this_run)
@@ -79,7 +80,9 @@ class Trainer:
             if self.rank == 0 and time.monotonic() - logged > _LOG_EVERY_S:
                 logged = time.monotonic()
                 rate = (self.step - first) / (logged - started)
-                print(f"{spec.stage}: step {self.step}/{spec.num_steps} loss {loss:.4f} {rate:.2f} steps/s", flush=True)
+                line = f"{spec.stage}: step {self.step}/{spec.num_steps} loss {loss:.4f} {rate:.2f} steps/s"
+                print(line, flush=True)
+                report.progress(line)
         return self.step == spec.num_steps
 
     def _step(self, stop: StopRequest) -> tuple[list[str], float, bool]:
@@ -88,7 +91,8 @@ class Trainer:
         shape = self.data.clips[positions[0]].shape
         sigmas, dropped = self._draw_levels(shape[1])
         mine = rank_slice(range(len(positions)), self.rank, self.world)
-        batch = self.data.batch([self.data.clips[positions[place]] for place in mine], [dropped[place] for place in mine], self.device)
+        clips = [self.data.clips[positions[place]] for place in mine]
+        batch = self.data.batch(clips, [dropped[place] for place in mine], self.device)
         noise = torch.stack([torch.randn(shape, generator=self._generator(place)) for place in mine]).to(self.device)
         sigma_BF, is_clean_BF = sigmas.sigma_BF[mine].to(self.device), sigmas.is_clean_BF[mine].to(self.device)
 
@@ -164,7 +168,8 @@ class Trainer:
     def _update_ema(self) -> None:
         assert self.ema is not None
         decay = min(self.spec.ema_decay, (1 + self.step) / (10 + self.step))  # short memory while weights still race
-        torch._foreach_lerp_(list(self.ema.parameters()), [p.float() for p in self.engine.module.parameters()], 1 - decay)
+        for average, parameter in zip(self.ema.parameters(), self.engine.module.parameters(), strict=True):
+            average.lerp_(parameter.float(), 1 - decay)
 
     def _save(self) -> None:
         """Write a checkpoint; collective, rank 0 writes."""
@@ -195,21 +200,21 @@ def main(arguments: list[str] | None = None) -> None:
     spec = TrainSpec.load(parser.parse_args(arguments).spec)
     stop = StopRequest()
     torch.set_num_threads(spec.threads_per_rank)
-    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+    for name, value in _ALONE.items():
         os.environ.setdefault(name, value)
     init_distributed(spec.accelerator)
     trainer = Trainer(spec)
     started, first = time.monotonic(), trainer.step
-    complete = trainer.run(stop)
-    if trainer.rank == 0:
-        write_json(
-            Path(spec.run_dir) / RESULT,
-            {
+    with reporter(active=trainer.rank == 0) as report:
+        complete = trainer.run(stop, report)
+        if trainer.rank == 0:
+            result = {
                 "complete": complete, "step": trainer.step, "spec_hash": spec.hash(), "world_size": trainer.world,
                 "seconds": round(time.monotonic() - started, 3), "steps_this_run": trainer.step - first,
-                "checkpoint": checkpoints.find_checkpoints(Path(spec.run_dir))[-1].path.name,
-            },
-        )  # fmt: skip
+                "checkpoint": find_checkpoints(Path(spec.run_dir))[-1].path.name,
+            }  # fmt: skip
+            write_json(Path(spec.run_dir) / RESULT, result)
+            report.finish(result)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 

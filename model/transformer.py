@@ -70,17 +70,24 @@ class TransformerConfig:
         return self.num_attention_heads * self.attention_head_dim
 
 
+class _Projection(nn.Module):
+    def __init__(self, dim_in: int, dim_out: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim_in, dim_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x)
+
+
 class _Mlp(nn.Module):
     """Linear, activation, Linear under diffusers' FeedForward names (net.0.proj, net.2)."""
 
     def __init__(self, dim_in: int, dim_hidden: int, dim_out: int, activation: nn.Module) -> None:
         super().__init__()
-        first = nn.Module()
-        first.proj = nn.Linear(dim_in, dim_hidden)
-        self.net = nn.ModuleList([first, activation, nn.Linear(dim_hidden, dim_out)])
+        self.net = nn.Sequential(_Projection(dim_in, dim_hidden), activation, nn.Linear(dim_hidden, dim_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net[2](self.net[1](self.net[0].proj(x)))
+        return self.net(x)
 
 
 class _Embedder(nn.Module):
@@ -222,8 +229,9 @@ class SkyReelsTransformer(nn.Module):
             nn.init.normal_(embedder.linear_2.weight, std=0.02)
         if self.config.inject_sample_info:
             nn.init.normal_(self.fps_embedding.weight, std=0.02)
-            nn.init.normal_(self.fps_projection.net[0].proj.weight, std=0.02)
-            nn.init.zeros_(self.fps_projection.net[2].weight)  # the embedding starts without effect
+            first, last = (module for module in self.fps_projection.modules() if isinstance(module, nn.Linear))
+            nn.init.normal_(first.weight, std=0.02)
+            nn.init.zeros_(last.weight)  # the embedding starts without effect
         nn.init.zeros_(self.proj_out.weight)
 
     def forward(

@@ -1,5 +1,7 @@
 """The code location: every asset, check, job, sensor and resource, built once from explicit lists."""
 
+from typing import cast
+
 import dagster as dg
 
 from assets import captions, checks, curation, generation, ingest, training
@@ -13,9 +15,8 @@ from skyreels_platform.settings import Settings
 
 settings = Settings.from_environment()
 
-_gated = dg.map_asset_specs(
-    lambda spec: spec.replace_attributes(automation_condition=GATED), [curation.shots, curation.scores, captions.captions]
-)
+_batched = cast(list[dg.AssetsDefinition], [curation.shots, curation.scores, captions.captions])
+_gated = dg.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=GATED), _batched)
 
 defs = dg.Definitions(
     assets=[

@@ -47,8 +47,10 @@ def caption_source(path: str, source: Mapping[str, Any], shots: list[Row], setti
     size = max(1, round(source["width"] * scale)), max(1, round(source["height"] * scale))
     rows = []
     for shot in shots:
+        length = shot["end_frame"] - shot["start_frame"]
         frames = clip(
-            path, start_frame=shot["start_frame"], end_frame=shot["end_frame"], size=size, num_frames=chosen.num_frames
+            path, start_frame=shot["start_frame"], end_frame=shot["end_frame"], size=size,
+            num_frames=min(chosen.num_frames, length),
         )  # fmt: skip
         caption = caption_shot(
             frames, shot_id=shot["shot_id"], duration_s=shot["end_s"] - shot["start_s"], seed=seed, human=human, settings=chosen

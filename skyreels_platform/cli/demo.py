@@ -49,7 +49,7 @@ def _sample_films(home: Home) -> Path:
 
 
 def _finish(home: Home, recipe: str, seconds: float) -> None:
-    from skyreels_platform.report import build_report
+    from skyreels_platform.report.page import build_report
 
     film_id = get_current(home.ledger, "film")
     film = home.ledger.rows("films", {"film_id": film_id}).to_pylist()[0]

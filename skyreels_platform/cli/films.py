@@ -72,7 +72,7 @@ def show_trace(ref: str, home: str | None, as_json: bool, full: bool) -> None:
 
 def write_report(film: str | None, out: Path, home: str | None, recipe: str | None) -> None:
     """Write the page of one film."""
-    from skyreels_platform.report import build_report
+    from skyreels_platform.report.page import build_report
 
     settings = prepare_environment(home, recipe)
     opened = open_home(settings.home)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}  # progres
 
 def prepare_environment(home: str | None, recipe: str | None) -> Settings:
     """Let the options decide over the environment, for this process and the ones that it starts."""
+    for category in (dg.BetaWarning, dg.PreviewWarning):
+        warnings.simplefilter("ignore", category)  # used on purpose; versions are pinned
     if home:
         os.environ["SKYREELS_HOME"] = home
     if recipe:
@@ -41,11 +44,11 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
 
 def register_partitions(instance: dg.DagsterInstance, home: Home) -> list[str]:
     """Make every batch of the ledger a partition; returns all batches in order."""
-    from assets.partitions import ingest_batches
+    from assets.partitions import INGEST_BATCHES
 
     batches = sorted(set(home.ledger.rows("files", columns=["batch"])["batch"].to_pylist()))
     if batches:
-        instance.add_dynamic_partitions(ingest_batches.name, batches)
+        instance.add_dynamic_partitions(INGEST_BATCHES, batches)
     return batches
 
 

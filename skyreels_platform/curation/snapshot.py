@@ -97,7 +97,7 @@ def _passed_shots(home: Home, stage: str) -> list[Row]:
         SELECT shots.*, sources.uri, sources.width, sources.height, sources.media, captions.t2v AS caption,
                captions.provenance AS caption_provenance
         FROM verdicts JOIN shots USING (shot_id) JOIN sources USING (source_id) JOIN captions USING (shot_id)
-        WHERE verdicts.stage = $stage AND verdicts.verdict = 'pass' AND captions.status = 'ok'
+        WHERE verdicts.stage = $stage AND verdicts.verdict = 'pass' AND captions.status IN ('ok', 'empty')
         ORDER BY shot_id
         """,
         {"stage": stage},

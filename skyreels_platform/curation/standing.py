@@ -17,6 +17,9 @@ POOL_VERSION = "pools-1"
 BALANCE_VERSION = "balance-1"
 BALANCED = "balanced"
 """Stage name of the balanced pool's verdicts."""
+SOUND = ("ok", "empty")
+"""Caption statuses that may train: a text, or the honest finding that there is none."""
+
 _QUALITY = "sharpness"  # what balance prefers among shots of one concept, until an aesthetic score is there (our choice)
 
 Row = dict[str, Any]
@@ -89,11 +92,11 @@ def shots_gate(home: Home, batch: str) -> tuple[bool, str]:
 
 
 def captions_gate(home: Home, batch: str, *, min_share: float = 0.5) -> tuple[bool, str]:
-    """Whether at least `min_share` (our choice) of a batch's shots have a usable caption."""
+    """Whether at least `min_share` (our choice) of a batch's shots have a sound caption; an empty one is sound: nobody could say."""
     shots = home.ledger.rows("shots", {"batch": batch}, ["shot_id"]).num_rows
-    usable = home.ledger.rows("captions", {"batch": batch, "status": "ok"}, ["shot_id"]).num_rows
-    text = f"{usable} of {shots} shots have a usable caption"
-    return usable >= min_share * shots, text if usable >= min_share * shots else f"{text}, the gate asks for {min_share:.0%}"
+    sound = home.ledger.rows("captions", {"batch": batch, "status": list(SOUND)}, ["shot_id"]).num_rows
+    text = f"{sound} of {shots} shots have a sound caption"
+    return sound >= min_share * shots, text if sound >= min_share * shots else f"{text}, the gate asks for {min_share:.0%}"
 
 
 def concept_counts(home: Home, stage: str) -> Mapping[str, int]:

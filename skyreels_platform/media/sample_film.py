@@ -336,7 +336,7 @@ def _tuples(value: Any) -> Any:
 
 SIDE = 128  # pixels: the models of a laptop see 32 of them
 _SHORTEST, _LONGEST = 33, 49  # frames per shot: one to three training clips of 17
-_LEVELS = (0.3, 0.6, 0.4, 0.75, 0.5)  # brightness of successive backgrounds; neighbours differ by 0.2, so that every cut is hard
+_LEVELS = (0.4, 0.6, 0.44, 0.64)  # brightness of successive backgrounds; neighbours differ by 0.16 or more, so that every cut is hard
 _DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
 # Film -> frames per second and its shots. A word names a flaw, a camera motion, `leader` (black), `copy` (near-duplicate of

@@ -1,5 +1,7 @@
-"""The command that starts a training job: DeepSpeed's own launcher, on this machine's ranks or over a hostfile."""
+"""The command that starts a training job: DeepSpeed's own launcher, for the ranks of this machine or over a hostfile."""
 
+import base64
+import json
 import socket
 import sys
 from pathlib import Path
@@ -8,14 +10,16 @@ from skyreels_platform.recipe import LaunchSettings
 
 
 def deepspeed_command(spec: Path, launch: LaunchSettings) -> list[str]:
-    """`deepspeed ... --module model.train --spec SPEC` as an argument list; the same by hand, from an asset and over a hostfile."""
-    placement = ["--hostfile", launch.hostfile] if launch.hostfile else ["--num_accelerators", str(launch.num_ranks)]
-    # Loopback unless a hostfile says otherwise: the rendezvous has no authentication.
-    address = [] if launch.hostfile else ["--master_addr", "127.0.0.1"]
-    return [
-        sys.executable, "-m", "deepspeed.launcher.runner", *placement, *address, "--master_port", str(_free_port()),
-        "--module", "model.train", "--spec", str(spec),
-    ]  # fmt: skip
+    """`deepspeed ... --module model.train --spec SPEC` as an argument list.
+
+    With a hostfile DeepSpeed's runner reaches every host; on one machine its node launcher is started directly, which saves the
+    import of DeepSpeed in one more process (4 s) and binds the rendezvous, which knows no authentication, to loopback.
+    """
+    job = ["--master_port", str(_free_port()), "--module", "model.train", "--spec", str(spec)]
+    if launch.hostfile:
+        return [sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", launch.hostfile, *job]
+    world = base64.urlsafe_b64encode(json.dumps({"localhost": list(range(launch.num_ranks))}).encode()).decode()
+    return [sys.executable, "-m", "deepspeed.launcher.launch", "--world_info", world, "--master_addr", "127.0.0.1", *job]
 
 
 def launch_environment(launch: LaunchSettings) -> dict[str, str]:

@@ -22,6 +22,9 @@ _PALETTE_RATIO, _UNMATCHED_RATIO = 2.0, 1.5
 """A jump stands out of its surroundings by these factors in both measures (weakest cut 2.2 and 1.9, strongest other step 1.7 and 1.2)."""
 _ALIKE = 0.9
 """Above this correlation the picture is the same in another light: a lamp switched on is no cut (annotated cuts: 0.82 at most)."""
+_MIN_CHANGED, _CHANGE = 0.4, 6
+"""A cut changes this share of the picture by so much (annotated cuts of pictures 0.59 and more, bars above and below included); a
+subtitle, a logo or a banner changes a third at most."""
 _TURNOVER = 0.8
 """A step that replaces this share of the light shows another picture: no motion does that to a picture that is steady."""
 _STEADY = 0.4
@@ -101,11 +104,15 @@ def _detectors(votes: Votes) -> np.ndarray:
 
 
 def _jump(votes: Votes) -> np.ndarray:
-    """Palette and motion-compensated difference both stand out, and the picture is not the same in another light."""
+    """Palette and motion-compensated difference both stand out, all over the picture, and it is not the same in another light."""
     palette = votes.palette / (_surroundings(votes.palette) + 1)  # the 1 and 2 are compression noise
     unmatched = votes.unmatched / (_surroundings(votes.unmatched) + 2)
-    strength = np.minimum(palette / _PALETTE_RATIO, unmatched / _UNMATCHED_RATIO)
-    return np.where(votes.alike < _ALIKE, strength, 0)
+    strength = np.where(votes.alike < _ALIKE, np.minimum(palette / _PALETTE_RATIO, unmatched / _UNMATCHED_RATIO), 0)
+    for t in np.flatnonzero(strength >= _NEARLY):
+        change = np.abs(votes.thumbs[t].astype(np.int16) - votes.thumbs[t - 1]).max(axis=-1)
+        if (change >= _CHANGE).mean() < _MIN_CHANGED:
+            strength[t] = 0
+    return strength
 
 
 def _replaced(votes: Votes) -> np.ndarray:

@@ -48,7 +48,7 @@ def fuse(votes: Votes) -> list[Boundary]:
     return [
         Boundary(end=end, start=start, kind=kind, votes=_said(votes, opinions, end, start))
         for end, start, kind in (_to_the_ends(votes, event) for event in joined)
-        if kind != "fade" or end == 0 or start == len(votes) or not _only_blinked(votes, end, start)
+        if not _changes_nothing(votes, end, start, kind)
     ]
 
 
@@ -109,7 +109,12 @@ def _to_the_ends(votes: Votes, event: Event) -> Event:
     return end, start, kind
 
 
-def _only_blinked(votes: Votes, end: int, start: int) -> bool:
+def _changes_nothing(votes: Votes, end: int, start: int, kind: str) -> bool:
+    """A fade that is the whole film, or after which the same picture is back."""
+    if kind != "fade" or (end == 0) != (start == len(votes)):
+        return False
+    if end == 0:
+        return True
     before, after = votes.thumbs[end - 1].astype(np.float32), votes.thumbs[start].astype(np.float32)
     return correlation(before, after) >= _SAME
 

@@ -10,8 +10,8 @@ from skyreels_platform.curation.voters.blend import ALIKE, best_windows, correla
 
 _CHANGE = 24.0
 """Difference of a pixel's channels, 0..255, from which both ends can be told apart in it (our choice)."""
-_MIN_SHARE = 2 / 3
-"""Share of the pixels that must change (a large subject that crosses a plain scene changes up to a half)."""
+_MIN_SHARE = 0.75
+"""Share of the pixels that must change: nearly all of a letterboxed picture, and more than a subject of a third of it that crosses."""
 _PURE = 0.25
 """A pixel shows an end when it is off it by less than this share of the difference of both ends."""
 _LATE = 0.15
