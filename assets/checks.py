@@ -19,8 +19,7 @@ def _gate(asset: str, name: str, description: str, judge: Callable[[Home, str], 
 
         opened, batch = home.open(), context.partition_key
         passed, reason = judge(opened, batch)
-        parents = opened.ledger.rows(asset, {"batch": batch}, ["provenance"])["provenance"].to_pylist()
-        set_gate(opened, batch, name, passed=passed, reason=reason, parents=parents)
+        set_gate(opened, batch, name, passed=passed, reason=reason)
         return dg.AssetCheckResult(passed=passed, description=reason, severity=dg.AssetCheckSeverity.ERROR)
 
     return check

@@ -51,7 +51,7 @@ def _pool_asset(stage: str) -> dg.AssetsDefinition:
         from skyreels_platform.curation.standing import judge_stage
 
         opened = home.open()
-        result = judge_stage(opened, stage, recipe.load().pools[stage])  # type: ignore[index]
+        result = judge_stage(opened, stage, recipe.load())
         counts = {verdict: result.counts.get(verdict, 0) for verdict in ("pass", "fail", "review")}
         return dg.MaterializeResult(
             data_version=dg.DataVersion(result.data_version),

@@ -20,11 +20,13 @@ def film(
 ) -> dg.MaterializeResult:  # fmt: skip
     """One generated film of at least three windows, with checkpoint, prompt, seed and schedule in its manifest."""
     from skyreels_platform.generation.film import make_film, plan_film
+    from skyreels_platform.ledger.current import set_current
 
     opened, chosen = home.open(), recipe.load()
     with trainer.session(context.op_execution_context, {"stage": "film"}) as session:
         request = plan_film(opened, chosen, stage="diffusion_forcing")
         row = make_film(opened, chosen, request, env=session.get_bootstrap_env_vars())
+    set_current(opened.ledger, "film", row["film_id"])
     check = json.loads(row["manifest"])["check"]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(row["film_id"]),

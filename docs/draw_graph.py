@@ -10,6 +10,7 @@ The same definitions give the same bytes: a test compares the file with what thi
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 
 OUT = Path(__file__).with_name("asset_graph.svg")
@@ -183,7 +184,7 @@ def _edge(parent: str, asset: Asset, columns: Mapping[str, int], items: list[dic
             points += [(passing.x, passing.y), (passing.x + passing.width, passing.y)]
         points.append((target.x - 1, target.y))
         path = f"M{points[0][0]:g},{points[0][1]:g}"
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(points):
             bend = (x1 - x0) / 2
             path += f" C{x0 + bend:g},{y0:g} {x1 - bend:g},{y1:g} {x1:g},{y1:g}"
     return (f'<path class="edge" data-from="{escape(parent)}" data-to="{escape(asset.name)}" d="{path}" fill="none" '

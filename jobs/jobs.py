@@ -2,14 +2,11 @@
 
 import dagster as dg
 
-from assets.partitions import ingest_batches
-
 BATCH_ASSETS = ("source_videos", "shots", "scores", "captions")
 
 batch_job = dg.define_asset_job(
     "batch_job",
     selection=dg.AssetSelection.assets(*BATCH_ASSETS) | dg.AssetSelection.checks_for_assets(*BATCH_ASSETS),
-    partitions_def=ingest_batches,
     description="One ingest batch: footage to captions, with its gates.",
 )
 

@@ -9,7 +9,7 @@ Pixels are float (B, 3, F, H, W) in [-1, 1]; latents are (B, C, f, h, w) with F 
 
 import hashlib
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -76,10 +76,11 @@ class WanCodec:
     """The Wan2.1 VAE through diffusers' AutoencoderKLWan: posterior mean, normalized by its published mean and deviation."""
 
     def __init__(self, weights: str | Path, device: str = "cpu") -> None:
-        from diffusers import AutoencoderKLWan
+        from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
         # fp32: the reference runs this VAE in full precision
-        self._vae = AutoencoderKLWan.from_pretrained(str(weights), torch_dtype=torch.float32).to(device).eval()
+        vae: Any = AutoencoderKLWan.from_pretrained(str(weights), torch_dtype=torch.float32)
+        self._vae = vae.to(device).eval()
         self.channels = int(self._vae.config["z_dim"])
         mean, std = (torch.tensor(self._vae.config[key]).view(1, -1, 1, 1, 1) for key in ("latents_mean", "latents_std"))
         self._mean, self._std = mean.to(device), std.to(device)

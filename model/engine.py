@@ -60,7 +60,7 @@ def save_optimizer(engine: Any, path: Path, *, write: bool) -> None:
             from deepspeed.utils import safe_get_full_fp32_param
 
             master = safe_get_full_fp32_param(parameter)
-            if write:
+            if write and master is not None:
                 tensors[f"master.{name}"] = master.detach().cpu().contiguous().clone()
     if write:
         save_file(tensors, path)
@@ -100,7 +100,9 @@ def _get_moment(engine: Any, parameter: nn.Parameter, moment: str) -> Tensor:
         return engine.optimizer.state[parameter][moment]
     from deepspeed.utils import safe_get_full_optimizer_state
 
-    return safe_get_full_optimizer_state(parameter, moment)
+    state = safe_get_full_optimizer_state(parameter, moment)
+    assert state is not None
+    return state
 
 
 def _set_moment(engine: Any, parameter: nn.Parameter, moment: str, value: Tensor) -> None:

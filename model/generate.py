@@ -26,6 +26,7 @@ from model.transformer import SkyReelsTransformer
 FRAMES = "frames.safetensors"
 PROGRESS = "progress.json"
 RESULT = "result.json"
+_PROGRESS_EVERY_S = 0.5
 
 
 def generate(spec: dict[str, Any]) -> None:
@@ -42,8 +43,13 @@ def generate(spec: dict[str, Any]) -> None:
     codec = build_codec(**spec["codec"])
     text = build_text_encoder(**spec["text"]).encode([spec["prompt"], ""])
 
+    written = 0.0
+
     def on_step(done: int, total: int) -> None:
-        write_json(out / PROGRESS, {"done": done, "total": total})
+        nonlocal written
+        if done == total or time.monotonic() - written > _PROGRESS_EVERY_S:  # each write waits for the disk
+            written = time.monotonic()
+            write_json(out / PROGRESS, {"done": done, "total": total})
 
     plan = FilmPlan(**spec["plan"])
     frames = to_frames(sample_film(model, codec, text[0], text[1], plan, on_step))

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from skyreels_platform.errors import SourceError
+from skyreels_platform.errors import MissingExtraError, SourceError
 from skyreels_platform.store import LocalStore, S3Store, Store
 
 
@@ -21,7 +21,10 @@ def open_store(uri: str | Path, *, endpoint_url: str | None = None, region: str 
     if scheme != "s3" or not bucket:
         raise SourceError(f"{text!r}: give a local folder or s3://bucket/prefix")
 
-    from dagster_aws.s3 import S3Resource
+    try:
+        from dagster_aws.s3 import S3Resource
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("dagster-aws", "aws", f"{text!r}") from error
 
     client = S3Resource(endpoint_url=endpoint_url or os.environ.get("AWS_ENDPOINT_URL"), region_name=region).get_client()
     return S3Store(client, bucket, prefix)

@@ -47,5 +47,5 @@ class MissingExtraError(SkyreelsError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed: "
-            f"pip install 'skyreels-platform[{extra}]'"
+            f"pip install -c constraints.txt -e '.[{extra}]'"
         )

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,14 @@ from skyreels_platform.recipe import RECIPES
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 STAGES = ("pretrain_256p", "diffusion_forcing")
-NUM_STEPS = 6
+NUM_STEPS = 12
 
 _CHANGES: dict[str, dict[str, Any]] = {
     "shots": {"transnet": False},
     "model": {"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 8, "ffn_dim": 32, "freq_dim": 16},
     "film": {"num_frames": 29, "base_num_frames": 17, "overlap_history": 5, "num_steps": 2, "upscale": 2},
 }
-_STAGE = {"num_steps": NUM_STEPS, "batch_size": 4, "checkpoint_every": 2, "warmup_steps": 2}
+_STAGE = {"num_steps": NUM_STEPS, "batch_size": 4, "checkpoint_every": 4, "warmup_steps": 2}
 
 
 def micro_values() -> dict[str, Any]:
@@ -91,7 +92,9 @@ class Micro:
         self.recipe = write_recipe(folder / "micro.toml", micro_values())
         self.root = folder / "home"
         self.options = ("--home", self.root, "--recipe", self.recipe)
+        started = time.monotonic()
         self.demo_output = skyreels("demo", "--source", self.footage, *self.options).stdout
+        self.demo_seconds = time.monotonic() - started
 
     @property
     def home(self) -> Home:

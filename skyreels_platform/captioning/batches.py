@@ -29,6 +29,7 @@ def caption_batch(home: Home, batch: str, settings: CaptionSettings, *, seed: in
     with BoundedWorker(memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S) as worker:
         return run_step(
             home, batch, step="captions", table="captions", work=work,
+            is_final=lambda row: row["status"] != "error",  # the captioner was out of reach
             provenance_of=lambda source: provenance(
                 # the sidecar is no part of the source's own provenance: a new caption leaves latents alone
                 CAPTIONS_VERSION, [settings, seed, source["human_caption"]], parents_of(source, shots),

@@ -52,7 +52,7 @@ def ingest(
 
 @app.command()
 def run(
-    select: Annotated[str, typer.Option(help="Assets in Dagster's selection syntax, for example `shots+` or `pool_256p+`.")] = "*",
+    select: Annotated[str, typer.Option(help="Assets in Dagster's selection syntax: `shots`, `pool_256p*` (it and all after it)")] = "*",
     batch: Annotated[str | None, typer.Option(help="One ingest batch; default: all.", show_default=False)] = None,
     home: HomeOption = None, recipe: RecipeOption = None,
 ) -> None:  # fmt: skip

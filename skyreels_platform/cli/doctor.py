@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from skyreels_platform.settings import Settings
@@ -37,7 +38,7 @@ def show_doctor(as_json: bool) -> None:
         return
     table = Table("package", "for", "version", "remedy", title=", ".join(f"{key} {value}" for key, value in machine.items()))
     for part in parts:
-        table.add_row(part["package"], part["purpose"], part["version"] or "absent", part["remedy"])
+        table.add_row(part["package"], part["purpose"], part["version"] or "absent", escape(part["remedy"]))
     Console(soft_wrap=True).print(table)
 
 

@@ -2,17 +2,20 @@
 
 import os
 import shutil
+import socket
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import dagster as dg
 
+from model.guard import supervisor_id
 from skyreels_platform.errors import SkyreelsError
 from skyreels_platform.home import Home
 from skyreels_platform.settings import Settings
 
 _ROOT = Path(__file__).resolve().parents[2]
+_PROCESS = "skyreels/process"  # tag of a run: the host and process that it lives in
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}  # progress bars tell people, the event log tells the UI
 
 
@@ -39,7 +42,19 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     temporary = settings.state_dir / f".dagster.yaml.{os.getpid()}"
     shutil.copyfile(_ROOT / name, temporary)
     temporary.rename(settings.state_dir / "dagster.yaml")
-    return dg.DagsterInstance.get()
+    instance = dg.DagsterInstance.get()
+    _end_dead_runs(instance)
+    return instance
+
+
+def _end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Close runs of commands that were killed: they would stay `started` and hold their pool's slot, and the next run would wait."""
+    alive = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    for run in instance.get_runs(dg.RunsFilter(statuses=alive, tags={"skyreels/trigger": "cli"})):
+        host, _, process = run.tags.get(_PROCESS, "").rpartition("/")
+        if host == socket.gethostname() and supervisor_id(int(process.partition(":")[0])) != process:
+            instance.report_run_failed(run, "The command that this run lived in was killed.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 def register_partitions(instance: dg.DagsterInstance, home: Home) -> list[str]:
@@ -59,7 +74,10 @@ def run_assets(instance: dg.DagsterInstance, job: str, assets: Iterable[str], *,
     keys = [dg.AssetKey(asset) for asset in assets]
     result = defs.resolve_job_def(job).execute_in_process(
         instance=instance, partition_key=batch, asset_selection=keys, raise_on_error=False, run_config=_QUIET,
-        tags={"skyreels/trigger": "cli", **({"skyreels/batch": batch} if batch else {})},
+        tags={
+            "skyreels/trigger": "cli", _PROCESS: f"{socket.gethostname()}/{supervisor_id(os.getpid())}",
+            **({"skyreels/batch": batch} if batch else {}),
+        },
     )  # fmt: skip
     if result.success:
         return
@@ -80,6 +98,10 @@ def select_assets(selection: str) -> tuple[list[str], list[str]]:
     from skyreels_platform.definitions import defs
 
     graph = defs.resolve_asset_graph()
-    chosen = dg.AssetSelection.from_string(selection).resolve(graph)
+    try:
+        chosen = dg.AssetSelection.from_string(selection).resolve(graph)
+    except (dg.DagsterError, ValueError) as error:
+        known = ", ".join(sorted(key.to_user_string() for key in graph.get_all_asset_keys()))
+        raise SkyreelsError(f"--select {selection!r}: {str(error).splitlines()[0]}; assets: {known}") from error
     ordered = [key.to_user_string() for level in graph.toposorted_asset_keys_by_level for key in sorted(level) if key in chosen]
     return [name for name in ordered if name in BATCH_ASSETS], [name for name in ordered if name not in BATCH_ASSETS]

@@ -2,7 +2,7 @@
 
 A row's provenance is known before the work (parents' provenance, code version, settings), so a source whose rows already carry it is
 not touched again: a repeat is a no-op, and a killed batch goes on where it stopped. A source that cannot be processed is a row of
-`failures`; the others go on.
+`failures`; the others go on, and a repeat tries it again, since a disk may have been away.
 """
 
 import json
@@ -46,11 +46,12 @@ class StepResult:
 
 def run_step(
     home: Home, batch: str, *, step: str, table: str, provenance_of: Callable[[Row], str], work: Callable[[Row, Path], list[Row]],
+    is_final: Callable[[Row], bool] = lambda row: True,
 ) -> StepResult:  # fmt: skip
     """Make `table`'s rows for every ready source of a batch.
 
     `provenance_of(source)` is the provenance that all rows of a source carry; `work(source, path)` makes them (without it) and
-    raises DecodeError or SourceError where it cannot.
+    raises DecodeError or SourceError where it cannot. A source with a row that is not `is_final` is made again.
     """
     sources = home.ledger.rows("sources", {"batch": batch, "status": "ready"}).to_pylist()
     expected = {source["source_id"]: provenance_of(source) for source in sources}
@@ -60,10 +61,10 @@ def run_step(
         source_id = row["source_id"] if "source_id" in row else owner.get(row["shot_id"], "")
         if row["provenance"] == expected.get(source_id):
             current.setdefault(source_id, []).append(row)
+    current = {key: rows for key, rows in current.items() if all(map(is_final, rows))}
     scope = f"{batch}/{step}"
-    known = {row["source_id"]: row for row in home.ledger.rows("failures", {"scope": scope}).to_pylist()}
-    failures = {key: row for key, row in known.items() if row["provenance"] == expected.get(key)}
-    todo = [source for source in sources if source["source_id"] not in current and source["source_id"] not in failures]
+    failures: dict[str, Row] = {}
+    todo = [source for source in sources if source["source_id"] not in current]
     committed = time.monotonic()
     for source in track(todo, f"{batch}: {step}") if todo else ():
         key = source["source_id"]

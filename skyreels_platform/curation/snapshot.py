@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from model.buckets import DualAxisBuckets, NoBucketError
+from skyreels_platform.curation.standing import failed_gates
 from skyreels_platform.errors import GateError
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.current import set_current
@@ -24,6 +25,9 @@ SPATIAL_STRIDE = 8
 
 SNAPSHOT_VERSION = "snapshot-1"
 """Raise it when the same shots would give other clips."""
+
+GATES = ("no_source_lost", "captions_sound")
+"""Every batch needs the word of each (assets/checks.py)."""
 
 Row = dict[str, Any]
 
@@ -75,20 +79,6 @@ def freeze(home: Home, dataset: str, *, stage: str, recipe: Recipe) -> Snapshot:
         snapshot_id=key, num_clips=len(clips), num_shots=len({clip["shot_id"] for clip in clips}), duration_s=duration,
         excluded=excluded, unusable=unusable,
     )  # fmt: skip
-
-
-def failed_gates(home: Home) -> dict[str, str]:
-    """Batch -> 'gate: reason' of every batch that a gate holds back; a batch without any gate row is held back as unchecked."""
-    batches = set(home.ledger.rows("files", columns=["batch"])["batch"].to_pylist())
-    standing: dict[str, list[Row]] = {batch: [] for batch in batches}
-    for row in home.ledger.rows("gates").to_pylist():
-        standing.setdefault(row["batch"], []).append(row)
-    failed = {}
-    for batch, gates in sorted(standing.items()):
-        broken = [f"{gate['gate']}: {gate['reason']}" for gate in gates if not gate["passed"]]
-        if broken or not gates:
-            failed[batch] = "; ".join(broken) or "no gate has checked it"
-    return failed
 
 
 def _passed_shots(home: Home, stage: str) -> list[Row]:

@@ -11,12 +11,15 @@ from skyreels_platform.curation.balance import BalanceItem, BalanceResult, balan
 from skyreels_platform.curation.pools import counts_by_reason, judge_pool
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.provenance import hash_json, provenance
-from skyreels_platform.recipe import BalanceSettings, PoolSettings
+from skyreels_platform.recipe import BalanceSettings, Bound, PoolSettings, Recipe
 
 POOL_VERSION = "pools-1"
 BALANCE_VERSION = "balance-1"
 BALANCED = "balanced"
 """Stage name of the balanced pool's verdicts."""
+GATES = {"no_source_lost": "shots", "captions_sound": "captions"}
+"""Gate -> the table whose rows it judges; a batch needs every one of them."""
+
 SOUND = ("ok", "empty")
 """Caption statuses that may train: a text, or the honest finding that there is none."""
 
@@ -36,8 +39,9 @@ class PoolResult:
     data_version: str
 
 
-def judge_stage(home: Home, stage: str, settings: PoolSettings) -> PoolResult:
-    """Hold every shot's stored scores against one stage's bounds: table `verdicts`."""
+def judge_stage(home: Home, stage: str, recipe: Recipe) -> PoolResult:
+    """Hold every shot's stored scores against one stage's bounds, and the shortest length for all: table `verdicts`."""
+    settings = _with_shortest(recipe.pools[stage], recipe.shots.min_length_s)  # type: ignore[index]
     scores = home.ledger.rows("scores")
     shot_ids = home.ledger.rows("shots", columns=["shot_id"])["shot_id"].to_pylist()
     own = provenance(POOL_VERSION, settings, scores["provenance"].to_pylist())
@@ -47,6 +51,12 @@ def judge_stage(home: Home, stage: str, settings: PoolSettings) -> PoolResult:
         counts=dict(Counter(row["verdict"] for row in rows)), reasons=counts_by_reason(rows),
         data_version=hash_json([[row["shot_id"], row["verdict"]] for row in rows]),
     )  # fmt: skip
+
+
+def _with_shortest(settings: PoolSettings, min_length_s: float) -> PoolSettings:
+    bound = settings.bounds.get("duration_s", Bound(min=min_length_s))
+    raised = bound.model_copy(update={"min": max(bound.min or 0.0, min_length_s)})
+    return settings.model_copy(update={"bounds": {**settings.bounds, "duration_s": raised}})
 
 
 def balance_stage(home: Home, stage: str, settings: BalanceSettings) -> tuple[BalanceResult, str]:
@@ -72,10 +82,36 @@ def balance_stage(home: Home, stage: str, settings: BalanceSettings) -> tuple[Ba
     return result, hash_json(sorted(result.kept))
 
 
-def set_gate(home: Home, batch: str, gate: str, *, passed: bool, reason: str, parents: list[str]) -> None:
+def set_gate(home: Home, batch: str, gate: str, *, passed: bool, reason: str) -> None:
     """Record the standing of one gate for one batch; other gates of the batch keep theirs."""
-    row = {"batch": batch, "gate": gate, "passed": passed, "reason": reason, "provenance": provenance("gates-1", {}, parents)}
+    row = {"batch": batch, "gate": gate, "passed": passed, "reason": reason, "provenance": _judged(home, batch, gate)}
     home.ledger.merge("gates", [row])
+
+
+def failed_gates(home: Home) -> dict[str, str]:
+    """Batch -> why it is held back: a gate that does not hold, was never checked, or was checked before its rows changed."""
+    batches = set(home.ledger.rows("files", columns=["batch"])["batch"].to_pylist())
+    standing = {(row["batch"], row["gate"]): row for row in home.ledger.rows("gates").to_pylist()}
+    failed = {}
+    for batch in sorted(batches):
+        problems = [problem for gate in GATES if (problem := _problem(home, batch, gate, standing.get((batch, gate))))]
+        if problems:
+            failed[batch] = "; ".join(problems)
+    return failed
+
+
+def _problem(home: Home, batch: str, gate: str, row: Row | None) -> str | None:
+    if row is None:
+        return f"{gate}: not checked"
+    if not row["passed"]:
+        return f"{gate}: {row['reason']}"
+    return None if row["provenance"] == _judged(home, batch, gate) else f"{gate}: checked before its rows changed"
+
+
+def _judged(home: Home, batch: str, gate: str) -> str:
+    """Provenance of the rows that a gate judges."""
+    rows = home.ledger.rows(GATES[gate], {"batch": batch}, ["provenance"])
+    return provenance("gates-1", {}, rows["provenance"].to_pylist())
 
 
 def shots_gate(home: Home, batch: str) -> tuple[bool, str]:

@@ -14,7 +14,7 @@ from model.checkpoint import write_json
 from skyreels_platform.errors import GateError, LedgerError
 from skyreels_platform.generation.check import check_film, names_subject
 from skyreels_platform.home import Home
-from skyreels_platform.ledger.current import get_current, set_current
+from skyreels_platform.ledger.current import get_current
 from skyreels_platform.ledger.ids import make_id
 from skyreels_platform.ledger.provenance import provenance
 from skyreels_platform.processes import run_group
@@ -71,7 +71,6 @@ def make_film(
         folder = home.work / "films" / key
         _generate(home, recipe, request, folder, env, on_poll)
         known = [_store(home, request, key, values, folder)]
-    set_current(home.ledger, "film", key)
     return known[0]
 
 

@@ -335,8 +335,8 @@ def _tuples(value: Any) -> Any:
 # ---- the demo's footage --------------------------------------------------------------------------------------------------------
 
 SIDE = 128  # pixels: the models of a laptop see 32 of them
-_SHORTEST, _LONGEST = 33, 49  # frames per shot: one to three training clips of 17
-_LEVELS = (0.4, 0.6, 0.44, 0.64)  # brightness of successive backgrounds; neighbours differ by 0.16 or more, so that every cut is hard
+_SHORTEST, _LONGEST = 37, 45  # frames per shot: about two training clips of 17
+_LEVELS = (0.42, 0.62)  # brightness of successive backgrounds; neighbours differ by 0.2, so that every cut is hard
 _DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
 # Film -> frames per second and its shots. A word names a flaw, a camera motion, `leader` (black), `copy` (near-duplicate of
@@ -395,7 +395,7 @@ def _library_scene(
     if kind == "leader":
         return SceneSpec(num_frames=24, background=Background(kind="black"), look=look)
     joined: dict[str, Any] = {"transition_in": transition, "transition_frames": 12} if transition else {}
-    scene = SceneSpec(num_frames=num_frames, background=Background(level=level), look=look, **joined)
+    scene = SceneSpec(num_frames=num_frames, background=Background(kind="plain", level=level), look=look, **joined)
     colour, shape, direction = next(casts)
     if kind in _CAMERA_SPEEDS:
         return replace(
@@ -414,10 +414,10 @@ def _textured(level: float) -> Background:
 
 def _crossing(colour: str, shape: str, direction: tuple[int, int], seconds: float, generator: np.random.Generator) -> Subject:
     """A subject that crosses most of a square frame once in `seconds` and touches no edge."""
-    size = float(generator.uniform(0.35, 0.45))
+    size = float(generator.uniform(0.40, 0.45))
     room = 1 - size
-    travel = float(generator.uniform(0.8, 0.94)) * room
-    offset = float(generator.uniform(-0.45, 0.45)) * room  # sideways, from the middle
+    travel = float(generator.uniform(0.86, 0.94)) * room
+    offset = float(generator.uniform(-0.12, 0.12)) * room  # sideways, from the middle: a world small enough to learn in minutes
     right, down = direction
     return Subject(
         colour=colour, shape=shape, size=size,

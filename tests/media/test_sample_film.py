@@ -328,7 +328,7 @@ def test_impossible_specs_are_refused(make, words):
 
 
 def is_clean(shot) -> bool:
-    return shot.background == "gradient" and shot.camera == "static" and not shot.flaws
+    return shot.background == "plain" and shot.camera == "static" and not shot.flaws
 
 
 def test_library_is_mostly_clean_training_shots(library):
@@ -361,15 +361,21 @@ def test_library_cuts_are_hard_and_its_shots_coherent(library):
         assert hard_changes(decoded(path)) == list(truth.cuts), path.name
 
 
+def look(film: np.ndarray, start: int, end: int) -> np.ndarray:
+    """Early, middle and late picture without their mean colour: a copy may be brighter, and every subject crosses the middle."""
+    pictures = film[[start + 2, (start + end) // 2, end - 3]].astype(float)
+    return pictures - pictures.mean(axis=(1, 2), keepdims=True)
+
+
 def test_library_copies_resemble_their_originals(library):
     films = {path.stem: (decoded(path), truth) for path, truth in library}
     remix, truth = films["remix"]
     for shot in truth.shots:
         if shot.copy_of:
             name, number = shot.copy_of.split(":")
-            middle = remix[(shot.start + shot.end) // 2].astype(float)
+            copy = look(remix, shot.start, shot.end)
             distance = {
-                (stem, index): np.abs(film[(other.start + other.end) // 2] - middle).mean()
+                (stem, index): np.abs(look(film, other.start, other.end) - copy).mean()
                 for stem, (film, others) in films.items() if stem != "remix" for index, other in enumerate(others.shots)
             }
             assert min(distance, key=distance.__getitem__) == (name, int(number))

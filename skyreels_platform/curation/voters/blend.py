@@ -15,21 +15,23 @@ ALIKE = 0.5
 """Correlation of a window's ends above which they are one picture that moved or changed its light (our choice)."""
 _MIN_CHANGE = 12.0
 """Root mean square difference of a window's ends, 0..255, below which there is nothing to mix (our choice)."""
-_CHUNK = 4096
+_FLAT = 2.0
+"""Contrast, 0..255, of a picture that has none: compression leaves as much."""
+_CHUNK = 2048  # windows judged at once
 
 
 class Thumbs:
     """Keeps a thumbnail of every frame for judgements that need pictures from both sides of a boundary."""
 
     def __init__(self) -> None:
-        self._thumbs: list[np.ndarray] = []
+        self._thumbs = bytearray()
 
     def push(self, rgb: np.ndarray, gray: np.ndarray) -> None:
         del gray
-        self._thumbs.append(cv2.resize(rgb, (16, 9), interpolation=cv2.INTER_AREA))
+        self._thumbs += cv2.resize(rgb, (16, 9), interpolation=cv2.INTER_AREA).tobytes()
 
     def finish(self) -> dict[str, np.ndarray]:
-        return {"thumbs": np.stack(self._thumbs)}
+        return {"thumbs": np.frombuffer(self._thumbs, np.uint8).reshape(-1, 9, 16, 3)}
 
 
 def mixing(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -37,42 +39,52 @@ def mixing(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     1: the frames between lie on the line between the window's ends at even steps. 0: as far off it as in a cut, or no change at all.
     """
-    return best_windows(thumbs.reshape(len(thumbs), -1), _line_scores)
+    return best_windows(thumbs, _line_scores)
 
 
-def best_windows(pictures: np.ndarray, judge: Callable[[np.ndarray, int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Best score (N,) and its window length (N,) over windows of all LENGTHS around each of N uint8 pictures; 0 where none fits.
+def best_windows(thumbs: np.ndarray, judge: Callable[[np.ndarray, np.ndarray, int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Best score (N,) and its window length (N,) over windows of all LENGTHS whose middle is frame t; 0 where none fits.
 
-    `judge` gets M + length float32 pictures and scores the M windows that begin with the first M and end `length` frames later.
+    `judge` gets (C, 9, 16, 3) float32 thumbnails, the first frames (M,) of windows whose ends are different pictures, and their length,
+    and gives a score (M,) for each.
     """
-    scores, lengths = np.zeros(len(pictures), np.float32), np.zeros(len(pictures), np.int64)
-    for length in LENGTHS:
-        for start in range(0, len(pictures) - length, _CHUNK):
-            found = judge(pictures[start : start + _CHUNK + length].astype(np.float32), length)
-            middle = slice(start + length // 2, start + length // 2 + len(found))
+    scores, lengths = np.zeros(len(thumbs), np.float32), np.zeros(len(thumbs), np.int64)
+    for start in range(0, len(thumbs), _CHUNK):
+        pictures = thumbs[start : start + _CHUNK + LENGTHS[-1]].astype(np.float32)
+        shapes = _standardised(pictures)
+        for length in LENGTHS:
+            num_windows = min(_CHUNK, len(pictures) - length)
+            if num_windows <= 0:
+                continue
+            alike = np.einsum("np,np->n", shapes[:num_windows], shapes[length : length + num_windows])
+            first = np.flatnonzero(alike <= ALIKE)
+            found = judge(pictures, first, length)
+            middle = start + first + length // 2
             better = found > scores[middle]
-            scores[middle][better], lengths[middle][better] = found[better], length
+            scores[middle[better]], lengths[middle[better]] = found[better], length
     return scores, lengths
 
 
-def _line_scores(pictures: np.ndarray, length: int) -> np.ndarray:
-    """(M + length, P) -> (M,): how well three frames at even steps between frames t and t + length fit the line between these two."""
-    first, last = pictures[:-length], pictures[length:]
-    line = last - first
-    change = (line * line).mean(axis=1)
-    missed, largest = np.zeros(len(first), np.float32), np.zeros(len(first), np.float32)
+def _line_scores(pictures: np.ndarray, first: np.ndarray, length: int) -> np.ndarray:
+    """How well three frames at even steps between frames t and t + length fit the line between these two."""
+    origin = pictures[first]
+    line = pictures[first + length] - origin
+    change = _mean_square(line)
+    missed, largest = np.zeros(len(first), np.float32), 0.0
     for share in (0.25, 0.5, 0.75):
-        step = round(share * length)
-        inside = pictures[step : step + len(first)] - first
-        missed += ((inside - share * line) ** 2).mean(axis=1)
+        missed += _mean_square(pictures[first + round(share * length)] - origin - share * line)
         largest += min(share, 1 - share) ** 2
     fit = 1 - missed / np.maximum(largest * change, 1e-6)
-    possible = (change >= _MIN_CHANGE**2) & (correlations(first, last) <= ALIKE)
-    return np.where(possible, np.clip(fit, 0, 1), 0).astype(np.float32)
+    return np.where(change >= _MIN_CHANGE**2, np.clip(fit, 0, 1), 0)
 
 
-def correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(M, P), (M, P) -> (M,): correlation -1..1 of each pair of pictures, near 0 where one is flat."""
-    one, other = one - one.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
-    norms = np.sqrt((one * one).mean(axis=1) * (other * other).mean(axis=1))
-    return (one * other).mean(axis=1) / (norms + 4.0)
+def _mean_square(pictures: np.ndarray) -> np.ndarray:
+    return np.einsum("nhwc,nhwc->n", pictures, pictures) / pictures[0].size if len(pictures) else np.zeros(0, np.float32)
+
+
+def _standardised(pictures: np.ndarray) -> np.ndarray:
+    """(C, P) pictures without mean and of length 1, so that the product of two is their correlation; near 0 for a flat picture."""
+    flat = pictures.reshape(len(pictures), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    norms = np.sqrt(np.einsum("np,np->n", flat, flat) + _FLAT**2 * flat.shape[1])
+    return flat / norms[:, None]

@@ -4,6 +4,8 @@ A difference detector cannot tell a cut inside fast action from the action. Both
 colour values do not care where a pixel went, and dense optical flow takes out what moved.
 """
 
+from array import array
+
 import cv2
 import numpy as np
 
@@ -18,7 +20,7 @@ class Jump:
         self._grid: np.ndarray | None = None
         self._gray: np.ndarray | None = None
         self._palette = np.empty(0)
-        self._rows: list[tuple[float, float, float]] = []
+        self._rows = array("f")
 
     def push(self, rgb: np.ndarray, gray: np.ndarray) -> None:
         palette = quantiles(rgb)
@@ -27,10 +29,10 @@ class Jump:
             moved = self._moved(self._gray, gray)
             row = (float(np.abs(palette - self._palette).mean()), float(cv2.absdiff(moved, gray).mean()), correlation(moved, gray))
         self._gray, self._palette = gray, palette
-        self._rows.append(row)
+        self._rows.extend(row)
 
     def finish(self) -> dict[str, np.ndarray]:
-        columns = np.array(self._rows, dtype=np.float32).T
+        columns = np.array(self._rows, dtype=np.float32).reshape(-1, 3).T
         return dict(zip(("palette", "unmatched", "alike"), columns, strict=True))
 
     def _moved(self, before: np.ndarray, here: np.ndarray) -> np.ndarray:

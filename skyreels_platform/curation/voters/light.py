@@ -4,6 +4,8 @@ The published detectors average over the picture, so white words that appear on 
 them. Here a change is measured against the light that there is.
 """
 
+from array import array
+
 import numpy as np
 
 BLACK = 16
@@ -15,7 +17,7 @@ class Light:
 
     def __init__(self) -> None:
         self._before: np.ndarray | None = None
-        self._rows: list[tuple[float, float, float, float]] = []
+        self._rows = array("f")
 
     def push(self, rgb: np.ndarray, gray: np.ndarray) -> None:
         del rgb
@@ -26,8 +28,8 @@ class Light:
             total = int(larger.sum())
             turnover = (2 * total - int(light.sum()) - int(self._before.sum())) / total if total else 0.0
         self._before = light
-        self._rows.append((float(gray.mean()), float(np.percentile(gray, 95)), float(light.mean()), turnover))
+        self._rows.extend((float(gray.mean()), float(np.percentile(gray, 95)), float(light.mean()), turnover))
 
     def finish(self) -> dict[str, np.ndarray]:
-        columns = np.array(self._rows, dtype=np.float32).T
+        columns = np.array(self._rows, dtype=np.float32).reshape(-1, 4).T
         return dict(zip(("luma", "dark", "light", "turnover"), columns, strict=True))

@@ -1,5 +1,6 @@
 """PySceneDetect's content and adaptive detectors with their published defaults, fed frame by frame through their own interface."""
 
+from array import array
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,8 @@ class _Log(StatsManager):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scores = [0.0]  # the first frame has nothing to differ from
-        self.ratios = [0.0] * 2  # the window of two frames each side leaves the first two without one
+        self.scores = array("f", [0.0])  # the first frame has nothing to differ from
+        self.ratios = array("f", [0.0] * 2)  # the window of two frames each side leaves the first two without one
 
     def set_metrics(self, timecode: int | FrameTimecode, metric_kv_dict: dict[str, Any]) -> None:
         for key, value in metric_kv_dict.items():
@@ -55,5 +56,5 @@ class _Log(StatsManager):
                 self.ratios.append(float(value))
 
 
-def _padded(values: list[float], length: int) -> np.ndarray:
-    return np.array([*values, *[0.0] * (length - len(values))], dtype=np.float32)
+def _padded(values: array, length: int) -> np.ndarray:
+    return np.pad(np.array(values, dtype=np.float32), (0, max(0, length - len(values))))

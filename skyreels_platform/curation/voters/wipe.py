@@ -6,7 +6,7 @@ the same to a part of the picture; in a wipe most of the picture changes. TransN
 
 import numpy as np
 
-from skyreels_platform.curation.voters.blend import ALIKE, best_windows, correlations
+from skyreels_platform.curation.voters.blend import best_windows
 
 _CHANGE = 24.0
 """Difference of a pixel's channels, 0..255, from which both ends can be told apart in it (our choice)."""
@@ -29,25 +29,26 @@ def switched_share(window: np.ndarray) -> np.ndarray:
     return _switched(window, window[:1], window[-1:])[:, changes].mean(axis=1)
 
 
-def _edge_scores(pictures: np.ndarray, length: int) -> np.ndarray:
+def _edge_scores(pictures: np.ndarray, first: np.ndarray, length: int) -> np.ndarray:
     """Lowest, over three frames between, of the share of pure pixels and of those on the right side of a straight edge."""
-    first, last = pictures[:-length], pictures[length:]
-    change = np.abs(last - first).max(axis=-1)  # (M, H, W)
-    changes = change >= _CHANGE
+    scores = np.zeros(len(first), np.float32)
+    change = np.abs(pictures[first + length] - pictures[first]).max(axis=-1)  # (M, H, W)
+    large = (change >= _CHANGE).mean(axis=(1, 2)) >= _MIN_SHARE
+    first, change = first[large], change[large]
+    before, after, changes = pictures[first], pictures[first + length], change >= _CHANGE
     num_changes = np.maximum(changes.sum(axis=(1, 2)), 1)
-    scores, before = np.ones(len(first), np.float32), np.zeros(changes.shape, bool)
+    lowest, switched_before = np.ones(len(first), np.float32), np.zeros(changes.shape, bool)
     for share in (0.25, 0.5, 0.75):
-        step = round(share * length)
-        inside = pictures[step : step + len(first)]
-        off = np.minimum(np.abs(inside - first).max(axis=-1), np.abs(inside - last).max(axis=-1))
+        inside = pictures[first + round(share * length)]
+        off = np.minimum(np.abs(inside - before).max(axis=-1), np.abs(inside - after).max(axis=-1))
         pure = (changes & (off < _PURE * change)).sum(axis=(1, 2)) / num_changes
-        switched = _switched(inside, first, last) & changes
+        switched = _switched(inside, before, after) & changes
         late = np.abs(switched.sum(axis=(1, 2)) / num_changes - share)
-        back = (before & ~switched).sum(axis=(1, 2)) / num_changes
+        back = (switched_before & ~switched).sum(axis=(1, 2)) / num_changes
         score = np.minimum(pure, _straight(switched, changes)) - 2 * np.maximum(late - _LATE, 0) - back
-        scores, before = np.minimum(scores, score), switched
-    different = correlations(first.reshape(len(first), -1), last.reshape(len(last), -1)) <= ALIKE
-    return np.where(different & (changes.mean(axis=(1, 2)) >= _MIN_SHARE), np.clip(scores, 0, 1), 0).astype(np.float32)
+        lowest, switched_before = np.minimum(lowest, score), switched
+    scores[large] = np.clip(lowest, 0, 1)
+    return scores
 
 
 def _switched(pictures: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:

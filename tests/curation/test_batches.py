@@ -1,0 +1,108 @@
+"""The batch chain on real files: what breaks is a row, what is done is not done again, what changed is."""
+
+from pathlib import Path
+
+import pytest
+
+from model.checkpoint import file_hash
+from resources.home import open_home
+from skyreels_platform.captioning.batches import caption_batch
+from skyreels_platform.curation.batches import StepResult, score_batch, segment_batch
+from skyreels_platform.curation.signals import SIGNALS
+from skyreels_platform.curation.standing import captions_gate, shots_gate
+from skyreels_platform.footage import list_footage
+from skyreels_platform.home import Home
+from skyreels_platform.ingest import register_batch
+from skyreels_platform.ledger.tables import TABLES
+from skyreels_platform.media.intake import read_batch
+from skyreels_platform.recipe import CaptionSettings, ShotSettings
+from tests.media import broken_files
+from tests.micro import render_footage
+
+SHOTS = ShotSettings(transnet=False, min_length_s=0.7, max_length_s=20.0)
+CAPTIONS = CaptionSettings(backend="rules", num_frames=8)
+
+
+class Batch:
+    """A batch of a good film, a good picture, a film that broke after ingest and a picture that went away after ingest."""
+
+    def __init__(self, root: Path) -> None:
+        self.home: Home = open_home(str(root / "home"))
+        self.good, self.broken = render_footage(root / "footage")
+        self.still = broken_files.still(root / "footage" / "still.png")
+        gone = broken_files.still(root / "footage" / "gone.png", size=(80, 60))
+        key = register_batch(self.home.ledger, list_footage([root / "footage"], open_store=self.home.open_store))
+        assert key
+        self.key = key
+        self.intake = read_batch(self.home, key)
+        self.source = {row["name"]: row["source_id"] for row in self.home.ledger.rows("sources").to_pylist()}
+        self.broken.write_bytes(b"no film any more" * 100)
+        gone.unlink()
+        self.first = self.run(SHOTS)
+
+    def run(self, shots: ShotSettings) -> tuple[StepResult, StepResult, StepResult]:
+        return (
+            segment_batch(self.home, self.key, shots), score_batch(self.home, self.key),
+            caption_batch(self.home, self.key, CAPTIONS, seed=0),
+        )  # fmt: skip
+
+    def versions(self) -> dict[str, int]:
+        return {table: self.home.ledger.version(table) for table in TABLES}
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
+    return Batch(tmp_path_factory.mktemp("batch"))
+
+
+def test_what_breaks_is_a_row_and_the_others_go_on(batch: Batch):
+    assert batch.intake.num_ready == 4
+    shots, _, _ = batch.first
+    bad = {batch.source["two.mp4"], batch.source["gone.png"]}
+    assert set(shots.failures) == bad
+    assert (shots.num_sources, shots.num_made, shots.num_rows) == (4, 4, 4)
+    failures = {row["source_id"]: row for row in batch.home.ledger.rows("failures", {"scope": f"{batch.key}/shots"}).to_pylist()}
+    assert set(failures) == bad
+    assert "no such file" in failures[batch.source["gone.png"]]["reason"]
+    assert "two.mp4" in failures[batch.source["two.mp4"]]["reason"]
+    rows = batch.home.ledger.rows("shots").to_pylist()
+    found = sorted((row["start_frame"], row["end_frame"]) for row in rows if row["source_id"] == batch.source["one.mp4"])
+    assert found == [(0, 33), (33, 66), (66, 99)]
+    assert [row["end_frame"] for row in rows if row["source_id"] == batch.source["still.png"]] == [1]
+
+
+def test_every_shot_has_every_score_and_one_caption(batch: Batch):
+    shots = set(batch.home.ledger.rows("shots")["shot_id"].to_pylist())
+    scores = batch.home.ledger.rows("scores").to_pylist()
+    assert {(row["shot_id"], row["signal"]) for row in scores} == {(shot, signal) for shot in shots for signal in SIGNALS}
+    captions = {row["shot_id"]: row for row in batch.home.ledger.rows("captions").to_pylist()}
+    assert set(captions) == shots
+    film = batch.home.ledger.rows("shots", {"source_id": batch.source["one.mp4"], "start_frame": 0}).to_pylist()[0]
+    assert "red circle" in captions[film["shot_id"]]["t2v"]
+
+
+def test_the_gates_pass_because_nothing_was_lost(batch: Batch):
+    assert shots_gate(batch.home, batch.key)[0]
+    assert captions_gate(batch.home, batch.key)[0]
+
+
+def test_a_repeat_makes_nothing_and_writes_nothing(batch: Batch):
+    before = batch.versions()
+    again = batch.run(SHOTS)
+    assert [result.num_made for result in again] == [0, 0, 0]
+    assert [result.data_version for result in again] == [result.data_version for result in batch.first]
+    assert [result.failures for result in again] == [result.failures for result in batch.first]
+    assert batch.versions() == before
+
+
+def test_changed_settings_make_again_what_depends_on_them_and_changing_back_gives_the_same_rows(batch: Batch):
+    rows = batch.home.ledger.rows("shots").to_pylist()
+    changed = batch.run(SHOTS.model_copy(update={"max_length_s": 1.2}))
+    assert [result.num_made for result in changed] == [4, 4, 4]
+    assert changed[0].data_version != batch.first[0].data_version
+    assert changed[0].num_rows == 7, "each shot of 2.1 s is split in two"
+    assert batch.home.ledger.rows("scores").num_rows == 7 * len(SIGNALS)
+    back = batch.run(SHOTS)
+    assert [result.data_version for result in back] == [result.data_version for result in batch.first]
+    assert batch.home.ledger.rows("shots").to_pylist() == rows
+    assert file_hash(batch.good)[:16] in batch.source["one.mp4"]

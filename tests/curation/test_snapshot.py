@@ -1,0 +1,178 @@
+"""Frozen data sets: which shots get in, what their clips look like, and that no gate is walked around."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resources.home import open_home
+from skyreels_platform.curation.snapshot import GATES, Snapshot, failed_gates, freeze
+from skyreels_platform.curation.standing import set_gate
+from skyreels_platform.errors import GateError
+from skyreels_platform.home import Home
+from skyreels_platform.ledger.current import get_current
+from skyreels_platform.ledger.ids import clip_id
+from skyreels_platform.ledger.tables import TABLES
+from skyreels_platform.recipe import Recipe
+from tests.micro import micro_values
+
+RECIPE = Recipe.model_validate(micro_values())  # clips of 17 frames, 32 pixels, at most 2 per shot
+FIRST, SECOND = "b000001", "b000002"
+
+
+def put(home: Home, table: str, partition: str, rows: list[dict[str, Any]]) -> None:
+    column = TABLES[table].partition
+    assert column
+    home.ledger.replace(table, partition, [{"provenance": "p", column: partition, **row} for row in rows])
+
+
+def add_batch(home: Home, batch: str, *, frames: int = 49, fps: int = 16, size: tuple[int, int] = (128, 128)) -> None:
+    """One source with two shots, captioned, nothing judged and no gate asked."""
+    source = f"src_{batch}"
+    put(home, "files", batch, [{"uri": f"/x/{batch}.mp4", "status": "ready", "source_id": source}])
+    put(home, "sources", batch, [
+        {"source_id": source, "uri": f"/x/{batch}.mp4", "media": "video", "status": "ready", "width": size[0], "height": size[1]}
+    ])  # fmt: skip
+    put(home, "shots", batch, [
+        {"shot_id": f"shot_{batch}_{number}", "source_id": source, "start_frame": number * frames, "end_frame": (number + 1) * frames,
+         "fps_num": fps, "fps_den": 1}
+        for number in range(2)
+    ])  # fmt: skip
+    caption(home, batch, "a red circle")
+
+
+def caption(home: Home, batch: str, text: str, status: str = "ok") -> None:
+    rows = [{"shot_id": f"shot_{batch}_{number}", "t2v": text, "status": status, "structured": "{}"} for number in range(2)]
+    put(home, "captions", batch, [{**row, "provenance": f"p {text}"} for row in rows])
+
+
+def judge(home: Home, *shots: str, verdict: str = "pass") -> None:
+    put(home, "verdicts", "256p", [{"shot_id": shot, "verdict": verdict, "reasons": []} for shot in shots])
+
+
+def open_gates(home: Home, batch: str) -> None:
+    for gate in GATES:
+        set_gate(home, batch, gate, passed=True, reason="fine", parents=[])
+
+
+def frozen(home: Home) -> Snapshot:
+    return freeze(home, "dataset_256p", stage="256p", recipe=RECIPE)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Two batches, every shot passed, both gates of both batches open."""
+    made = open_home(str(tmp_path / "home"))
+    for batch in (FIRST, SECOND):
+        add_batch(made, batch)
+        open_gates(made, batch)
+    judge(made, *(f"shot_{batch}_{number}" for batch in (FIRST, SECOND) for number in range(2)))
+    return made
+
+
+def test_a_snapshot_holds_clips_of_every_passed_shot(home: Home):
+    snapshot = frozen(home)
+    assert (snapshot.num_shots, snapshot.num_clips, snapshot.excluded, snapshot.unusable) == (4, 8, {}, {})
+    assert snapshot.duration_s == pytest.approx(8 * 17 / 16)
+    rows = home.ledger.rows("snapshot_clips", {"snapshot_id": snapshot.snapshot_id, "shot_id": f"shot_{FIRST}_1"}).to_pylist()
+    assert sorted((row["start_frame"], row["end_frame"]) for row in rows) == [(49, 66), (81, 98)], "first and last of the shot"
+    for row in rows:
+        assert (row["width"], row["height"], row["num_frames"], row["train_fps"], row["crop"]) == (32, 32, 17, 16, [0, 0, 128, 128])
+        assert row["clip_id"] == clip_id(
+            row["shot_id"], row["start_frame"], row["end_frame"], crop=(0, 0, 128, 128), train_fps=16, num_frames=17, size=(32, 32)
+        )
+    assert get_current(home.ledger, "dataset_256p") == snapshot.snapshot_id
+
+
+def test_freezing_again_changes_nothing(home: Home):
+    first = frozen(home)
+    versions = [home.ledger.version(table) for table in TABLES]
+    assert frozen(home) == first
+    assert [home.ledger.version(table) for table in TABLES] == versions
+
+
+def test_another_caption_is_another_snapshot_of_the_same_clips(home: Home):
+    first = frozen(home)
+    caption(home, FIRST, "a blue square")
+    second = frozen(home)
+    assert second.snapshot_id != first.snapshot_id
+    clips = [
+        set(home.ledger.rows("snapshot_clips", {"snapshot_id": key})["clip_id"].to_pylist())
+        for key in (first.snapshot_id, second.snapshot_id)
+    ]
+    assert clips[0] == clips[1]
+    assert home.ledger.rows("snapshots").num_rows == 2, "the earlier one stays"
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_a_gate_that_does_not_hold_keeps_its_batch_out_and_no_other(gate: str, home: Home):
+    set_gate(home, SECOND, gate, passed=False, reason="something was lost", parents=[])
+    snapshot = frozen(home)
+    assert snapshot.excluded == {SECOND: f"{gate}: something was lost"}
+    clips = home.ledger.rows("snapshot_clips", {"snapshot_id": snapshot.snapshot_id})
+    assert set(clips["source_id"].to_pylist()) == {f"src_{FIRST}"}
+
+
+def test_a_batch_that_a_gate_never_checked_is_held_back(home: Home):
+    add_batch(home, "b000003")
+    assert failed_gates(home) == {"b000003": "captions_sound: not checked; no_source_lost: not checked"}
+    set_gate(home, "b000003", "no_source_lost", passed=True, reason="", parents=[])
+    assert failed_gates(home) == {"b000003": "captions_sound: not checked"}
+    open_gates(home, "b000003")
+    assert failed_gates(home) == {}
+
+
+def test_when_every_batch_is_held_back_the_gates_are_named(home: Home):
+    for batch in (FIRST, SECOND):
+        set_gate(home, batch, "captions_sound", passed=False, reason=f"too few in {batch}", parents=[])
+    with pytest.raises(GateError) as caught:
+        frozen(home)
+    for batch in (FIRST, SECOND):
+        assert f"batch {batch} is held back by captions_sound: too few in {batch}" in str(caught.value)
+    assert not home.ledger.rows("snapshots").num_rows
+    assert not home.ledger.rows("current").num_rows
+
+
+def test_when_no_shot_passes_the_pool_is_named(home: Home):
+    judge(home, f"shot_{FIRST}_0", verdict="fail")
+    with pytest.raises(GateError, match="0 of 1 shots pass pool 256p"):
+        frozen(home)
+
+
+@pytest.mark.parametrize(("status", "shots"), [("ok", 4), ("empty", 4), ("failed", 2)])
+def test_a_caption_must_be_sound(status: str, shots: int, home: Home):
+    caption(home, SECOND, "", status)
+    assert frozen(home).num_shots == shots
+
+
+def test_verdicts_other_than_pass_stay_out(home: Home):
+    put(home, "verdicts", "256p", [
+        {"shot_id": f"shot_{FIRST}_0", "verdict": "pass", "reasons": []}, {"shot_id": f"shot_{FIRST}_1", "verdict": "review", "reasons": []},
+    ])  # fmt: skip
+    assert frozen(home).num_shots == 1
+
+
+def test_a_shot_that_fits_no_bucket_is_named_and_the_rest_goes_on(home: Home):
+    add_batch(home, SECOND, frames=16)
+    snapshot = frozen(home)
+    assert snapshot.num_shots == 2
+    assert set(snapshot.unusable) == {f"shot_{SECOND}_0", f"shot_{SECOND}_1"}
+    assert "too short: 16 frames" in snapshot.unusable[f"shot_{SECOND}_0"]
+
+
+def test_a_wide_picture_is_cropped_to_its_bucket_in_the_middle(home: Home):
+    add_batch(home, SECOND, size=(400, 128))
+    snapshot = frozen(home)
+    clips = home.ledger.rows("snapshot_clips", {"snapshot_id": snapshot.snapshot_id, "source_id": f"src_{SECOND}"}).to_pylist()
+    for clip in clips:
+        x, y, width, height = clip["crop"]
+        assert clip["width"] > clip["height"]
+        assert abs(width / height - clip["width"] / clip["height"]) < 0.02
+        assert (2 * x + width, 2 * y + height) == (400, 128)
+
+
+def test_footage_at_another_rate_covers_the_same_time(home: Home):
+    add_batch(home, SECOND, fps=48, frames=147)
+    snapshot = frozen(home)
+    clips = home.ledger.rows("snapshot_clips", {"snapshot_id": snapshot.snapshot_id, "source_id": f"src_{SECOND}"}).to_pylist()
+    assert {(clip["train_fps"], clip["end_frame"] - clip["start_frame"]) for clip in clips} == {(24, 33)}

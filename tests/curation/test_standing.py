@@ -1,0 +1,163 @@
+"""Pools, balance and gates from stored rows: what passes, what does not, and that a repeat writes nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resources.home import open_home
+from skyreels_platform.curation.standing import balance_stage, captions_gate, concept_counts, judge_stage, set_gate, shots_gate
+from skyreels_platform.home import Home
+from skyreels_platform.ledger.tables import TABLES
+from skyreels_platform.recipe import BalanceSettings, Bound, PoolSettings
+
+BATCH = "b000001"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return open_home(str(tmp_path / "home"))
+
+
+def put(home: Home, table: str, partition: str, rows: list[dict[str, Any]]) -> None:
+    column = TABLES[table].partition
+    assert column
+    home.ledger.replace(table, partition, [{"provenance": "p", column: partition, **row} for row in rows])
+
+
+def scored(home: Home, **lumas: float) -> None:
+    """Shots with one score each, and sharpness in the order of their names."""
+    put(home, "shots", BATCH, [{"shot_id": shot, "source_id": "src_1"} for shot in lumas])
+    rows = [{"shot_id": shot, "signal": "luma", "value": value, "outcome": "measured", "unit": "0 to 1"} for shot, value in lumas.items()]
+    rows += [{"shot_id": shot, "signal": "sharpness", "value": float(number), "outcome": "measured"} for number, shot in enumerate(lumas)]
+    put(home, "scores", BATCH, rows)
+
+
+def pool(minimum: float) -> PoolSettings:
+    return PoolSettings(bounds={"luma": Bound(min=minimum)})
+
+
+# ---- pools ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_judges_stored_scores_and_a_repeat_writes_nothing(home: Home):
+    scored(home, a=0.5, b=0.1, c=0.3)
+    result = judge_stage(home, "256p", pool(0.2))
+    assert (result.counts, sum(result.reasons.values())) == ({"pass": 2, "fail": 1}, 1)
+    version = home.ledger.version("verdicts")
+    assert judge_stage(home, "256p", pool(0.2)) == result
+    assert home.ledger.version("verdicts") == version
+
+
+def test_another_threshold_is_another_version_of_its_stage_alone(home: Home):
+    scored(home, a=0.5, b=0.1, c=0.3)
+    first = judge_stage(home, "256p", pool(0.2))
+    judge_stage(home, "360p", pool(0.2))
+    stricter = judge_stage(home, "256p", pool(0.4))
+    assert stricter.counts == {"pass": 1, "fail": 2}
+    assert stricter.data_version != first.data_version
+    assert [row["verdict"] for row in home.ledger.rows("verdicts", {"stage": "360p"}).to_pylist()] == ["pass", "fail", "pass"]
+    (failed,) = home.ledger.rows("verdicts", {"stage": "256p", "shot_id": "c"}).to_pylist()
+    assert failed["reasons"] == ["luma 0.3 < min 0.4 (0 to 1)"]
+
+
+def test_a_threshold_that_changes_no_verdict_keeps_the_data_version(home: Home):
+    scored(home, a=0.5, b=0.1)
+    assert judge_stage(home, "256p", pool(0.2)).data_version == judge_stage(home, "256p", pool(0.3)).data_version
+
+
+# ---- balance -------------------------------------------------------------------------------------------------------------------
+
+
+def captioned(home: Home, concepts: dict[str, str], status: str = "ok") -> None:
+    put(home, "captions", BATCH, [
+        {"shot_id": shot, "structured": json.dumps({"subjects": [{"TYPES": {"type": concept, "sub_type": ""}, "is_main_subject": True}]}),
+         "t2v": f"a {concept}", "status": status}
+        for shot, concept in concepts.items()
+    ])  # fmt: skip
+
+
+def test_balance_keeps_the_best_of_a_concept_that_is_too_frequent(home: Home):
+    shots = "abcdefgh"
+    scored(home, **dict.fromkeys(shots, 0.5))
+    captioned(home, {shot: "Human" if shot < "g" else "Animal" for shot in shots})
+    judge_stage(home, "540p", pool(0.2))
+    settings = BalanceSettings(shares={"Human": 0.5, "Animal": 0.5}, min_keep=0.3)
+    result, version = balance_stage(home, "540p", settings)
+    verdicts = {row["shot_id"]: row for row in home.ledger.rows("verdicts", {"stage": "balanced"}).to_pylist()}
+    kept = {shot for shot, row in verdicts.items() if row["verdict"] == "pass"}
+    assert kept == {"d", "e", "f", "g", "h"} == set(result.kept), "the sharpest three of six humans, and both animals"
+    assert all(verdicts[shot]["reasons"][0].startswith("Human: best 3 of 6") for shot in "abc")
+    assert balance_stage(home, "540p", settings) == (result, version)
+    assert concept_counts(home, "balanced") == {"Human": 3, "Animal": 2}
+    assert concept_counts(home, "540p") == {"Human": 6, "Animal": 2}
+
+
+def test_balance_takes_only_what_passed_the_pool(home: Home):
+    scored(home, a=0.5, b=0.1)
+    captioned(home, {"a": "Human", "b": "Human"})
+    judge_stage(home, "540p", pool(0.2))
+    result, _ = balance_stage(home, "540p", BalanceSettings(shares={"Human": 1.0}, min_keep=1.0))
+    assert (result.kept, result.dropped) == (("a",), {})
+
+
+# ---- gates ---------------------------------------------------------------------------------------------------------------------
+
+
+def sources(home: Home, *names: str, status: str = "ready") -> None:
+    put(home, "sources", BATCH, [{"source_id": name, "status": status} for name in names])
+
+
+def cut(home: Home, *names: str) -> None:
+    put(home, "shots", BATCH, [{"shot_id": f"shot_of_{name}", "source_id": name} for name in names])
+
+
+def failed(home: Home, *names: str) -> None:
+    put(home, "failures", f"{BATCH}/shots", [{"source_id": name, "batch": BATCH, "step": "shots", "reason": "r"} for name in names])
+
+
+def test_shots_gate_passes_when_every_source_is_accounted_for(home: Home):
+    sources(home, "src_a", "src_b")
+    cut(home, "src_a")
+    failed(home, "src_b")
+    assert shots_gate(home, BATCH) == (True, "1 sources cut")
+
+
+def test_shots_gate_names_a_source_that_was_lost(home: Home):
+    sources(home, "src_a", "src_b")
+    cut(home, "src_a")
+    passed, reason = shots_gate(home, BATCH)
+    assert not passed
+    assert "src_b" in reason
+
+
+def test_shots_gate_fails_when_nothing_could_be_cut(home: Home):
+    sources(home, "src_a", "src_b")
+    failed(home, "src_a", "src_b")
+    assert shots_gate(home, BATCH) == (False, "none of 2 sources could be cut")
+
+
+def test_shots_gate_asks_nothing_of_a_batch_of_refused_files(home: Home):
+    sources(home, "src_a", status="refused")
+    assert shots_gate(home, BATCH) == (True, "no source of this batch is ready")
+
+
+@pytest.mark.parametrize(
+    ("sound", "status", "passes"), [(2, "ok", True), (2, "empty", True), (1, "ok", False), (4, "failed", False), (0, "ok", False)]
+)
+def test_captions_gate(sound: int, status: str, passes: bool, home: Home):
+    cut(home, "a", "b", "c", "d")
+    captioned(home, {f"shot_of_{name}": "Human" for name in "abcd"[:sound]}, status)
+    passed, reason = captions_gate(home, BATCH)
+    assert passed is passes
+    assert f"{sound if status != 'failed' else 0} of 4 shots" in reason
+    assert ("asks for 50%" in reason) is not passes
+
+
+def test_a_gate_keeps_the_standing_of_others(home: Home):
+    set_gate(home, BATCH, "one", passed=False, reason="r", parents=[])
+    set_gate(home, BATCH, "two", passed=True, reason="", parents=["p"])
+    set_gate(home, BATCH, "one", passed=True, reason="now", parents=[])
+    rows = home.ledger.rows("gates", {"batch": BATCH}, ["gate", "passed", "reason"]).to_pylist()
+    assert rows == [{"gate": "one", "passed": True, "reason": "now"}, {"gate": "two", "passed": True, "reason": ""}]

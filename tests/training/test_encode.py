@@ -1,0 +1,82 @@
+"""Latents of a snapshot: what is in them, and what is encoded again when captions, clips or the codec change."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import verify_folder
+from model.codec import build_codec, to_pixels
+from model.latents import EMPTY_TEXT, LatentSet
+from skyreels_platform.errors import LedgerError
+from skyreels_platform.media.decode import clip
+from skyreels_platform.training.encode import LatentsResult
+from tests.training.small_data import SmallData, small_recipe
+
+RECIPE = small_recipe()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> SmallData:
+    made = SmallData(tmp_path)
+    made.snapshot("snap_1", ["a red circle", "a red circle", "a blue square"])
+    return made
+
+
+def read(data: SmallData, result: LatentsResult) -> LatentSet:
+    return LatentSet(data.home.fetch(result.path))
+
+
+def test_latents_are_the_codecs_and_a_repeat_is_a_no_op(data: SmallData):
+    result = data.encode("snap_1", RECIPE)
+    assert (result.num_clips, result.num_encoded) == (3, 3)
+    assert verify_folder(data.home.fetch(result.path)) == []
+    made, codec = read(data, result), build_codec("dct", channels=16)
+    for line, start in zip(made.clips, (0, 8, 33), strict=True):
+        frames = clip(data.footage, start_frame=start, end_frame=start + 17, crop=(0, 0, 128, 128), size=(32, 32), fps=16, num_frames=17)
+        torch.testing.assert_close(made.latents(line), codec.encode(to_pixels(frames))[0])
+        assert (line.clip_id, line.shape, line.fps) == (f"clip_{start}", (16, 5, 4, 4), 16)
+    assert torch.equal(made.text(made.clips[0].text), made.text(made.clips[1].text))
+    assert not torch.equal(made.text(made.clips[0].text), made.text(made.clips[2].text))
+    assert (made.text(EMPTY_TEXT) == 0).all()
+    version = data.home.ledger.version("latents")
+    again = data.encode("snap_1", RECIPE)
+    assert (again.latents_id, again.num_encoded) == (result.latents_id, 0)
+    assert data.home.ledger.version("latents") == version
+    assert not list((data.home.work / "latents").iterdir()), "scratch is removed"
+
+
+def test_new_captions_copy_the_latents_and_make_new_text(data: SmallData):
+    first = data.encode("snap_1", RECIPE)
+    data.footage.unlink()  # whoever decodes again fails
+    data.snapshot("snap_2", ["a green circle", "a red circle", "a blue square"])
+    second = data.encode("snap_2", RECIPE)
+    assert (second.num_clips, second.num_encoded) == (3, 0)
+    assert second.latents_id != first.latents_id
+    old, new = read(data, first), read(data, second)
+    for before, after in zip(old.clips, new.clips, strict=True):
+        assert torch.equal(old.latents(before), new.latents(after))
+    assert not torch.equal(old.text(old.clips[0].text), new.text(new.clips[0].text))
+    assert torch.equal(old.text(old.clips[1].text), new.text(new.clips[1].text))
+    rows = data.home.ledger.rows("latents", columns=["latents_id", "clip_id", "provenance"]).to_pylist()
+    assert len(rows) == 6
+    assert len({row["provenance"] for row in rows}) == 3, "latents are keyed by clip and codec, not by caption"
+
+
+def test_only_a_new_clip_is_encoded(data: SmallData):
+    data.encode("snap_1", RECIPE)
+    data.snapshot("snap_3", ["a red circle"] * 4)
+    assert data.encode("snap_3", RECIPE).num_encoded == 1
+
+
+def test_another_codec_encodes_everything_again(data: SmallData):
+    first = data.encode("snap_1", RECIPE)
+    other = RECIPE.model_copy(update={"codec": RECIPE.codec.model_copy(update={"channels": 12})})
+    second = data.encode("snap_1", other)
+    assert (second.num_encoded, second.latents_id != first.latents_id) == (3, True)
+    assert read(data, second).clips[0].shape[0] == 12
+
+
+def test_an_unknown_snapshot_is_named(data: SmallData):
+    with pytest.raises(LedgerError, match="no snapshot 'snap_x'"):
+        data.encode("snap_x", RECIPE)
