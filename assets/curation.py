@@ -50,8 +50,8 @@ def _pool_asset(stage: str) -> dg.AssetsDefinition:
     def pool(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
         from skyreels_platform.curation.standing import judge_stage
 
-        opened = home.open()
-        result = judge_stage(opened, stage, recipe.load())
+        opened, chosen = home.open(), recipe.load()
+        result = judge_stage(opened, stage, chosen.pools[stage], min_length_s=chosen.shots.min_length_s)  # type: ignore[index]
         counts = {verdict: result.counts.get(verdict, 0) for verdict in ("pass", "fail", "review")}
         return dg.MaterializeResult(
             data_version=dg.DataVersion(result.data_version),

@@ -1,5 +1,7 @@
 """What materializations show in the UI: numbers under stable names and types, and small previews."""
 
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 
@@ -10,7 +12,7 @@ _PREVIEW_ROWS = 10
 _PREVIEW_CHARS = 120
 
 
-def table_metadata(home: Home, table: str, where: dict[str, str]) -> dict[str, dg.MetadataValue]:
+def table_metadata(home: Home, table: str, where: dict[str, str]) -> dict[str, Any]:
     """Row count, place, schema and first rows of one partition of a ledger table."""
     rows = home.ledger.rows(table, where)
     return {

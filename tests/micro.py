@@ -60,7 +60,10 @@ def _toml(value: Any) -> str:
 def render_footage(folder: Path) -> list[Path]:
     """Two films of three shots, one coloured shape crossing each shot."""
     folder.mkdir(parents=True)
-    casts = {"one": (("red", "circle"), ("blue", "square"), ("green", "circle")), "two": (("yellow", "square"), ("red", "circle"), ("blue", "circle"))}
+    casts = {
+        "one": (("red", "circle"), ("blue", "square"), ("green", "circle")),
+        "two": (("yellow", "square"), ("red", "circle"), ("blue", "circle")),
+    }
     return [_render(folder / f"{name}.mp4", pairs) for name, pairs in casts.items()]
 
 
@@ -78,7 +81,8 @@ def _render(path: Path, pairs: tuple[tuple[str, str], ...]) -> Path:
 
 def skyreels(*arguments: object, expect: int = 0, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
     """Run the installed command; its output is the assertion's message."""
-    done = subprocess.run([str(BIN / "skyreels"), *map(str, arguments)], capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT)
+    command = [str(BIN / "skyreels"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT)
     assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
     return done
 
@@ -103,7 +107,8 @@ class Micro:
     def data_home(self, root: Path) -> Home:
         """A copy of the home as it was before the first training stage."""
         shutil.copytree(self.root, root)
-        for made in ("store/checkpoints", "store/films", "work/runs", "work/films", *(f"ledger/{name}.lance" for name in ("checkpoints", "seen", "films", "current"))):
+        tables = (f"ledger/{name}.lance" for name in ("checkpoints", "seen", "films", "current"))
+        for made in ("store/checkpoints", "store/films", "work/runs", "work/films", *tables):
             shutil.rmtree(root / made)
         home = open_home(str(root))
         for name in ("dataset_256p", "latents_256p"):

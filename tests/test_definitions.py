@@ -12,7 +12,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 
 from assets.partitions import ingest_batches
 from jobs.jobs import BATCH_ASSETS
-from skyreels_platform.curation.snapshot import GATES
+from skyreels_platform.curation.standing import GATES
 from skyreels_platform.definitions import defs
 from tests.micro import BIN, ROOT
 
@@ -138,6 +138,11 @@ class Automation:
         return {key.to_user_string(): {str(part) for part in found.get_requested_partitions(key)} for key in names}
 
 
+def add_batches(instance: dg.DagsterInstance, batches: list[str]) -> None:
+    assert ingest_batches.name
+    instance.add_dynamic_partitions(ingest_batches.name, batches)
+
+
 def materialize(instance: dg.DagsterInstance, asset: str, *batches: str) -> None:
     for batch in batches:
         instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=batch))
@@ -161,7 +166,7 @@ def test_automation_stops_at_a_gate_for_that_batch_alone():
     with dg.DagsterInstance.ephemeral() as instance:
         automation = Automation(instance)
         assert automation.tick() == {}
-        instance.add_dynamic_partitions(ingest_batches.name, ["b000001", "b000002"])
+        add_batches(instance, ["b000001", "b000002"])
         assert automation.tick() == {}, "source_videos is made on request, and nothing else has its parents"
         materialize(instance, "source_videos", "b000001", "b000002")
         assert automation.tick() == {"shots": {"b000001", "b000002"}}
@@ -177,7 +182,7 @@ def test_a_batch_whose_gate_never_ran_waits():
     with dg.DagsterInstance.ephemeral() as instance:
         automation = Automation(instance)
         automation.tick()
-        instance.add_dynamic_partitions(ingest_batches.name, ["b000001"])
+        add_batches(instance, ["b000001"])
         materialize(instance, "source_videos", "b000001")
         automation.tick()
         materialize(instance, "shots", "b000001")

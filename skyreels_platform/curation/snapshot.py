@@ -26,9 +26,6 @@ SPATIAL_STRIDE = 8
 SNAPSHOT_VERSION = "snapshot-1"
 """Raise it when the same shots would give other clips."""
 
-GATES = ("no_source_lost", "captions_sound")
-"""Every batch needs the word of each (assets/checks.py)."""
-
 Row = dict[str, Any]
 
 

@@ -11,7 +11,7 @@ from skyreels_platform.curation.balance import BalanceItem, BalanceResult, balan
 from skyreels_platform.curation.pools import counts_by_reason, judge_pool
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.provenance import hash_json, provenance
-from skyreels_platform.recipe import BalanceSettings, Bound, PoolSettings, Recipe
+from skyreels_platform.recipe import BalanceSettings, Bound, PoolSettings
 
 POOL_VERSION = "pools-1"
 BALANCE_VERSION = "balance-1"
@@ -39,9 +39,10 @@ class PoolResult:
     data_version: str
 
 
-def judge_stage(home: Home, stage: str, recipe: Recipe) -> PoolResult:
-    """Hold every shot's stored scores against one stage's bounds, and the shortest length for all: table `verdicts`."""
-    settings = _with_shortest(recipe.pools[stage], recipe.shots.min_length_s)  # type: ignore[index]
+def judge_stage(home: Home, stage: str, settings: PoolSettings, *, min_length_s: float = 0.0) -> PoolResult:
+    """Hold every shot's stored scores against one stage's bounds, and the shortest length of all stages: table `verdicts`."""
+    if min_length_s:
+        settings = _with_shortest(settings, min_length_s)
     scores = home.ledger.rows("scores")
     shot_ids = home.ledger.rows("shots", columns=["shot_id"])["shot_id"].to_pylist()
     own = provenance(POOL_VERSION, settings, scores["provenance"].to_pylist())

@@ -82,7 +82,7 @@ def clip(
     total = timeline.num_frames if timeline else 1
     if not 0 <= start_frame < end_frame <= total:
         raise DecodeError(f"{path}: frames {start_frame} to {end_frame} do not lie in 0 to {total}; choose a span inside")
-    wanted = _sample(timeline, start_frame, end_frame, fps, num_frames)
+    wanted = sample(timeline, start_frame, end_frame, fps, num_frames)
     if num_frames is not None and len(wanted) < num_frames:
         raise DecodeError(
             f"{path}: frames {start_frame} to {end_frame} give {len(wanted)} pictures, not {num_frames}; choose a longer span"
@@ -106,8 +106,8 @@ def clip(
     return out
 
 
-def _sample(timeline: Timeline | None, start: int, end: int, fps: Fraction | float | None, count: int | None) -> list[int]:
-    """Source index of every output frame, non-decreasing."""
+def sample(timeline: Timeline | None, start: int, end: int, fps: Fraction | float | None, count: int | None) -> list[int]:
+    """Source index of every output frame of `clip`, non-decreasing; `timeline` is None for an image."""
     if fps is None:
         if count is None or count >= end - start:
             return list(range(start, end))

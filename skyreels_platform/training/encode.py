@@ -7,6 +7,7 @@ the earlier latents are copied and only the text features are made again.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def encode_snapshot(
     from model.text import build_text_encoder
 
     clips = home.ledger.rows("snapshot_clips", {"snapshot_id": snapshot_id}).to_pylist()
+    clips.sort(key=lambda clip: (clip["source_id"], clip["shot_id"], clip["start_frame"], clip["clip_id"]))
     if not clips:
         raise LedgerError(f"no snapshot {snapshot_id!r} with clips in the ledger")
     codec = build_codec(**codec_settings.model_dump(), device=device)
@@ -102,20 +104,42 @@ def _write(
 
 
 def _encode(home: Home, clips: list[Row], codec: Any) -> Iterator[Any]:
-    """Latents (C, F, H, W) of clips, in their order; pictures are decoded in a bounded child process."""
+    """Latents (C, F, H, W) of clips, in their order (by shot); pictures are decoded in a bounded child process."""
     from model.codec import to_pixels
     from skyreels_platform.media.bounded import BoundedWorker
-    from skyreels_platform.media.decode import clip as decode_clip
 
     with BoundedWorker(memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S) as worker:
-        for clip in clips:
-            with local_copy(clip["uri"], open_store=home.open_store, scratch=home.work) as path:
-                frames = worker.call(
-                    decode_clip, str(path), start_frame=clip["start_frame"], end_frame=clip["end_frame"],
-                    crop=tuple(clip["crop"]), size=(clip["width"], clip["height"]),
-                    fps=Fraction(clip["train_fps"]), num_frames=clip["num_frames"],
-                )  # fmt: skip
-            yield codec.encode(to_pixels(frames))[0].cpu()
+        for _, group in groupby(clips, key=lambda clip: clip["shot_id"]):
+            of_shot = list(group)
+            with local_copy(of_shot[0]["uri"], open_store=home.open_store, scratch=home.work) as path:
+                films = worker.call(decode_clips, str(path), of_shot)
+            for frames in films:
+                yield codec.encode(to_pixels(frames))[0].cpu()
+
+
+def decode_clips(path: str, clips: list[Row]) -> list[Any]:
+    """Pictures (F, H, W, 3) of the clips of one shot; runs in the child process.
+
+    Clips of a shot overlap: their common span is decoded once where that is less work than clip by clip.
+    """
+    from skyreels_platform.media.decode import clip as decode
+    from skyreels_platform.media.decode import sample
+    from skyreels_platform.media.stills import is_still
+    from skyreels_platform.media.timeline import read_timeline
+
+    first, last = min(clip["start_frame"] for clip in clips), max(clip["end_frame"] for clip in clips)
+    views = {(tuple(clip["crop"]), clip["width"], clip["height"]) for clip in clips}
+    if len(views) > 1 or last - first > sum(clip["end_frame"] - clip["start_frame"] for clip in clips):
+        return [film for clip in clips for film in decode_clips(path, [clip])]
+    crop, width, height = views.pop()
+    pictures = decode(path, start_frame=first, end_frame=last, crop=crop, size=(width, height))
+    timeline = None if is_still(Path(path)) else read_timeline(Path(path))
+    return [
+        pictures[[index - first for index in sample(
+            timeline, clip["start_frame"], clip["end_frame"], Fraction(clip["train_fps"]), clip["num_frames"]
+        )]]
+        for clip in clips
+    ]  # fmt: skip
 
 
 def _earlier(home: Home, own: dict[str, str]) -> dict[str, str]:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from resources.home import open_home
-from skyreels_platform.curation.snapshot import GATES, Snapshot, failed_gates, freeze
-from skyreels_platform.curation.standing import set_gate
+from skyreels_platform.curation.snapshot import Snapshot, freeze
+from skyreels_platform.curation.standing import GATES, failed_gates, set_gate
 from skyreels_platform.errors import GateError
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.current import get_current
@@ -52,7 +52,7 @@ def judge(home: Home, *shots: str, verdict: str = "pass") -> None:
 
 def open_gates(home: Home, batch: str) -> None:
     for gate in GATES:
-        set_gate(home, batch, gate, passed=True, reason="fine", parents=[])
+        set_gate(home, batch, gate, passed=True, reason="fine")
 
 
 def frozen(home: Home) -> Snapshot:
@@ -94,6 +94,7 @@ def test_freezing_again_changes_nothing(home: Home):
 def test_another_caption_is_another_snapshot_of_the_same_clips(home: Home):
     first = frozen(home)
     caption(home, FIRST, "a blue square")
+    open_gates(home, FIRST)
     second = frozen(home)
     assert second.snapshot_id != first.snapshot_id
     clips = [
@@ -106,7 +107,7 @@ def test_another_caption_is_another_snapshot_of_the_same_clips(home: Home):
 
 @pytest.mark.parametrize("gate", GATES)
 def test_a_gate_that_does_not_hold_keeps_its_batch_out_and_no_other(gate: str, home: Home):
-    set_gate(home, SECOND, gate, passed=False, reason="something was lost", parents=[])
+    set_gate(home, SECOND, gate, passed=False, reason="something was lost")
     snapshot = frozen(home)
     assert snapshot.excluded == {SECOND: f"{gate}: something was lost"}
     clips = home.ledger.rows("snapshot_clips", {"snapshot_id": snapshot.snapshot_id})
@@ -115,16 +116,24 @@ def test_a_gate_that_does_not_hold_keeps_its_batch_out_and_no_other(gate: str, h
 
 def test_a_batch_that_a_gate_never_checked_is_held_back(home: Home):
     add_batch(home, "b000003")
-    assert failed_gates(home) == {"b000003": "captions_sound: not checked; no_source_lost: not checked"}
-    set_gate(home, "b000003", "no_source_lost", passed=True, reason="", parents=[])
+    assert failed_gates(home) == {"b000003": "no_source_lost: not checked; captions_sound: not checked"}
+    set_gate(home, "b000003", "no_source_lost", passed=True, reason="")
     assert failed_gates(home) == {"b000003": "captions_sound: not checked"}
     open_gates(home, "b000003")
     assert failed_gates(home) == {}
 
 
+def test_a_gate_that_was_checked_before_its_rows_changed_holds_nothing(home: Home):
+    caption(home, SECOND, "a green circle")
+    assert failed_gates(home) == {SECOND: "captions_sound: checked before its rows changed"}
+    assert frozen(home).num_shots == 2
+    open_gates(home, SECOND)
+    assert frozen(home).num_shots == 4
+
+
 def test_when_every_batch_is_held_back_the_gates_are_named(home: Home):
     for batch in (FIRST, SECOND):
-        set_gate(home, batch, "captions_sound", passed=False, reason=f"too few in {batch}", parents=[])
+        set_gate(home, batch, "captions_sound", passed=False, reason=f"too few in {batch}")
     with pytest.raises(GateError) as caught:
         frozen(home)
     for batch in (FIRST, SECOND):
@@ -142,18 +151,20 @@ def test_when_no_shot_passes_the_pool_is_named(home: Home):
 @pytest.mark.parametrize(("status", "shots"), [("ok", 4), ("empty", 4), ("failed", 2)])
 def test_a_caption_must_be_sound(status: str, shots: int, home: Home):
     caption(home, SECOND, "", status)
+    open_gates(home, SECOND)
     assert frozen(home).num_shots == shots
 
 
 def test_verdicts_other_than_pass_stay_out(home: Home):
     put(home, "verdicts", "256p", [
-        {"shot_id": f"shot_{FIRST}_0", "verdict": "pass", "reasons": []}, {"shot_id": f"shot_{FIRST}_1", "verdict": "review", "reasons": []},
+        {"shot_id": f"shot_{FIRST}_{number}", "verdict": verdict, "reasons": []} for number, verdict in enumerate(("pass", "review"))
     ])  # fmt: skip
     assert frozen(home).num_shots == 1
 
 
 def test_a_shot_that_fits_no_bucket_is_named_and_the_rest_goes_on(home: Home):
     add_batch(home, SECOND, frames=16)
+    open_gates(home, SECOND)
     snapshot = frozen(home)
     assert snapshot.num_shots == 2
     assert set(snapshot.unusable) == {f"shot_{SECOND}_0", f"shot_{SECOND}_1"}

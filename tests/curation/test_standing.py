@@ -27,15 +27,16 @@ def put(home: Home, table: str, partition: str, rows: list[dict[str, Any]]) -> N
 
 
 def scored(home: Home, **lumas: float) -> None:
-    """Shots with one score each, and sharpness in the order of their names."""
+    """Shots of one second with a luma each, sharper in the order of their names."""
     put(home, "shots", BATCH, [{"shot_id": shot, "source_id": "src_1"} for shot in lumas])
     rows = [{"shot_id": shot, "signal": "luma", "value": value, "outcome": "measured", "unit": "0 to 1"} for shot, value in lumas.items()]
+    rows += [{"shot_id": shot, "signal": "duration_s", "value": 1.0, "outcome": "measured"} for shot in lumas]
     rows += [{"shot_id": shot, "signal": "sharpness", "value": float(number), "outcome": "measured"} for number, shot in enumerate(lumas)]
     put(home, "scores", BATCH, rows)
 
 
 def pool(minimum: float) -> PoolSettings:
-    return PoolSettings(bounds={"luma": Bound(min=minimum)})
+    return PoolSettings(bounds={"luma": Bound(min=minimum), "duration_s": Bound(min=0.1)})
 
 
 # ---- pools ---------------------------------------------------------------------------------------------------------------------
@@ -65,6 +66,16 @@ def test_another_threshold_is_another_version_of_its_stage_alone(home: Home):
 def test_a_threshold_that_changes_no_verdict_keeps_the_data_version(home: Home):
     scored(home, a=0.5, b=0.1)
     assert judge_stage(home, "256p", pool(0.2)).data_version == judge_stage(home, "256p", pool(0.3)).data_version
+
+
+@pytest.mark.parametrize("bounds", [{}, {"duration_s": Bound(min=0.1)}, {"duration_s": Bound(max=9.0)}], ids=str)
+def test_a_shot_below_the_shortest_length_fails_every_pool(bounds: dict[str, Bound], home: Home):
+    scored(home, a=0.5)
+    settings = PoolSettings(bounds=bounds)
+    assert judge_stage(home, "360p", settings, min_length_s=1.0).counts == {"pass": 1}
+    assert judge_stage(home, "360p", settings, min_length_s=1.5).counts == {"fail": 1}
+    (row,) = home.ledger.rows("verdicts", {"stage": "360p"}).to_pylist()
+    assert row["reasons"][0].startswith("duration_s 1 < min 1.5")
 
 
 # ---- balance -------------------------------------------------------------------------------------------------------------------
@@ -156,8 +167,10 @@ def test_captions_gate(sound: int, status: str, passes: bool, home: Home):
 
 
 def test_a_gate_keeps_the_standing_of_others(home: Home):
-    set_gate(home, BATCH, "one", passed=False, reason="r", parents=[])
-    set_gate(home, BATCH, "two", passed=True, reason="", parents=["p"])
-    set_gate(home, BATCH, "one", passed=True, reason="now", parents=[])
+    set_gate(home, BATCH, "captions_sound", passed=False, reason="r")
+    set_gate(home, BATCH, "no_source_lost", passed=True, reason="")
+    set_gate(home, BATCH, "captions_sound", passed=True, reason="now")
     rows = home.ledger.rows("gates", {"batch": BATCH}, ["gate", "passed", "reason"]).to_pylist()
-    assert rows == [{"gate": "one", "passed": True, "reason": "now"}, {"gate": "two", "passed": True, "reason": ""}]
+    assert rows == [
+        {"gate": "captions_sound", "passed": True, "reason": "now"}, {"gate": "no_source_lost", "passed": True, "reason": ""},
+    ]  # fmt: skip

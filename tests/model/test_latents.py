@@ -12,7 +12,8 @@ CPU = torch.device("cpu")
 
 def clips(count: int) -> list[tuple[LatentClip, torch.Tensor]]:
     return [
-        (LatentClip(clip_id=f"clip_{number}", shot_id=f"shot_{number // 2}", shard="", shape=(), fps=(16, 24)[number % 2], text=f"t{number % 3}"),
+        (LatentClip(clip_id=f"clip_{number}", shot_id=f"shot_{number // 2}", shard="", shape=(), fps=(16, 24)[number % 2],
+                    text=f"t{number % 3}"),
          torch.full((4, 3, 2, (2, 4)[number % 2]), float(number)))
         for number in range(count)
     ]  # fmt: skip
