@@ -10,5 +10,6 @@ automation = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.assets("shots", "scores", "captions"),
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=60,
-    description="Materializes shots, scores and captions of new batches as soon as what they need is there and its gates hold.",
+    description="Materializes shots, scores and captions of new batches as soon as what they need is there and its gates "
+    "hold. Batches that were there before it was switched on stay as they are: `skyreels run` makes them.",
 )

@@ -12,6 +12,7 @@ from skyreels_platform.captioning.batches import caption_source
 from skyreels_platform.curation.batches import MEMORY_BYTES, TIMEOUT_S, cut_source, score_source
 from skyreels_platform.curation.pools import judge
 from skyreels_platform.curation.signals import Score
+from skyreels_platform.curation.standing import with_shortest
 from skyreels_platform.errors import SourceError
 from skyreels_platform.footage import read_sidecars
 from skyreels_platform.ledger.ids import content_id, shot_id
@@ -49,7 +50,8 @@ def inspect_file(path: Path, recipe: Recipe) -> dict[str, Any]:
 def _shot(shot: dict[str, Any], scores: list[dict[str, Any]], caption: dict[str, Any], source: dict[str, Any],
           recipe: Recipe) -> dict[str, Any]:  # fmt: skip
     measured = {score["signal"]: Score(**score) for score in scores}
-    verdicts = {stage: judge(measured, pool.bounds) for stage, pool in recipe.pools.items()}
+    pools = {stage: with_shortest(pool, recipe.shots.min_length_s) for stage, pool in recipe.pools.items()}
+    verdicts = {stage: judge(measured, pool.bounds) for stage, pool in pools.items()}
     return {
         "shot_id": shot["shot_id"],
         **{key: shot[key] for key in ("start_frame", "end_frame", "start_s", "end_s", "transition_in")},

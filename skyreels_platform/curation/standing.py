@@ -41,8 +41,7 @@ class PoolResult:
 
 def judge_stage(home: Home, stage: str, settings: PoolSettings, *, min_length_s: float = 0.0) -> PoolResult:
     """Hold every shot's stored scores against one stage's bounds, and the shortest length of all stages: table `verdicts`."""
-    if min_length_s:
-        settings = _with_shortest(settings, min_length_s)
+    settings = with_shortest(settings, min_length_s)
     scores = home.ledger.rows("scores")
     shot_ids = home.ledger.rows("shots", columns=["shot_id"])["shot_id"].to_pylist()
     own = provenance(POOL_VERSION, settings, scores["provenance"].to_pylist())
@@ -54,7 +53,10 @@ def judge_stage(home: Home, stage: str, settings: PoolSettings, *, min_length_s:
     )  # fmt: skip
 
 
-def _with_shortest(settings: PoolSettings, min_length_s: float) -> PoolSettings:
+def with_shortest(settings: PoolSettings, min_length_s: float) -> PoolSettings:
+    """A pool's settings with the shortest shot length that holds for all stages; 0 asks for nothing."""
+    if not min_length_s:
+        return settings
     bound = settings.bounds.get("duration_s", Bound(min=min_length_s))
     raised = bound.model_copy(update={"min": max(bound.min or 0.0, min_length_s)})
     return settings.model_copy(update={"bounds": {**settings.bounds, "duration_s": raised}})

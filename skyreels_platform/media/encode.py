@@ -20,12 +20,12 @@ _LIMITED_RANGE = 1
 
 def write_video(
     path: str | Path, frames: Iterable[np.ndarray] | np.ndarray, fps: int | Fraction, *, crf: int = 18,
-    metadata: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None, preset: str = "medium",
 ) -> None:
     """Write pictures as an MP4. frames: (H, W, 3) uint8 RGB each, all of one size, at least one; an iterator is streamed.
 
     fps: frames per second, exact (NTSC is Fraction(30000, 1001)). crf: 0 (near lossless) to 51, 18 is visually lossless.
-    metadata: any keys, stored as tags of the container. Odd sizes are padded by repeating the last row or column, because
+    preset: x264's trade of time against size. metadata: any keys, stored as tags of the container. Odd sizes are padded by repeating the last row or column, because
     yuv420p needs even ones. The file appears under its name complete or not at all, in an existing or new folder. SourceError
     for frames of a wrong or changing shape, or none.
     """
@@ -33,14 +33,14 @@ def write_video(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
-        _encode(path, partial, frames, Fraction(fps), crf, dict(metadata or {}))
+        _encode(path, partial, frames, Fraction(fps), {"crf": str(crf), "preset": preset}, dict(metadata or {}))
         _publish(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _encode(
-    path: Path, partial: Path, frames: Iterable[np.ndarray], fps: Fraction, crf: int, metadata: dict[str, str]
+    path: Path, partial: Path, frames: Iterable[np.ndarray], fps: Fraction, quality: dict[str, str], metadata: dict[str, str]
 ) -> None:
     options = {"movflags": "+faststart+use_metadata_tags"}
     with av.open(str(partial), "w", format="mp4", container_options=options) as container:
@@ -53,7 +53,7 @@ def _encode(
                 raise SourceError(f"{path}: frame {number} is {image.dtype} {image.shape}; give uint8 RGB of shape {wanted}")
             if stream is None:
                 shape = image.shape
-                stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "medium"})
+                stream = container.add_stream("libx264", rate=fps, options=quality)
                 _describe(stream, image.shape[1], image.shape[0])
             container.mux(stream.encode(_to_yuv(image)))
         if stream is None:

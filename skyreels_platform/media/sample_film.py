@@ -189,7 +189,7 @@ def render_film(path: Path | str, spec: FilmSpec, *, seed: int) -> FilmTruth:
     from skyreels_platform.media.encode import write_video
 
     lumas: list[float] = []
-    write_video(Path(path), _watched(film_frames(spec, seed=seed), lumas), spec.fps)
+    write_video(Path(path), _watched(film_frames(spec, seed=seed), lumas), spec.fps, preset="veryfast")
     return _truth(Path(path).name, spec, seed, [luma < BLACK_LUMA for luma in lumas])
 
 
