@@ -43,7 +43,7 @@ def check_film(frames: np.ndarray, prompt: str) -> FilmCheck:
 
     named = names_subject(prompt)
     if named is None:
-        text = "not applicable: the prompt names no coloured shape that pixels can confirm"
+        text = "the prompt names no coloured shape that pixels can confirm"
         return FilmCheck(outcome="not_applicable", text=text, wanted="", num_spans=0, num_colour=0, num_shape=0)
     colour, shape = named
     spans = [frames[start : start + _SPAN] for start in range(0, max(1, len(frames) - _SPAN // 2), _SPAN)]

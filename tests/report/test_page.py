@@ -144,7 +144,7 @@ def test_hostile_names_stay_text(page: Page) -> None:
 
 def test_plots_have_their_numbers_in_words(page: Page) -> None:
     for caption in (
-        "black (share of frames), 4 shots; max 0.2", "motion (heights/s), 3 shots; 1 unknown",
+        "black (share of frames), 4 shots; max 0.2", "motion (heights/s), 3 shots; min 0.003, max 4; 1 unknown",
         "pretrain_256p: loss 1.000 at step 0", "diffusion_forcing: loss 1.000 at step 0",
     ):  # fmt: skip
         assert caption in page.text
