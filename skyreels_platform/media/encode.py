@@ -25,7 +25,8 @@ def write_video(
     """Write pictures as an MP4. frames: (H, W, 3) uint8 RGB each, all of one size, at least one; an iterator is streamed.
 
     fps: frames per second, exact (NTSC is Fraction(30000, 1001)). crf: 0 (near lossless) to 51, 18 is visually lossless.
-    preset: x264's trade of time against size. metadata: any keys, stored as tags of the container. Odd sizes are padded by repeating the last row or column, because
+    preset: x264's trade of time against size.
+    metadata: any keys, stored as tags of the container. Odd sizes are padded by repeating the last row or column, because
     yuv420p needs even ones. The file appears under its name complete or not at all, in an existing or new folder. SourceError
     for frames of a wrong or changing shape, or none.
     """
