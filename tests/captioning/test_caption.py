@@ -157,7 +157,7 @@ def test_refuses_what_is_no_film(shape: tuple[int, ...], kind: type) -> None:
 
 def test_real_footage_is_not_taken_for_coloured_shapes(footage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every 32 frames of real films, cuts included: the subject expert should mostly say nothing."""
-    av = pytest.importorskip("av")
+    import av
     names = []
     for path in sorted((footage / "videos").iterdir()):
         with av.open(os.fspath(path)) as container:

@@ -279,7 +279,7 @@ def test_quantiles_are_the_sorted_values() -> None:
 @pytest.fixture
 def package_network() -> Iterator[Any]:
     """The package's own network; it seeds every generator and makes torch deterministic, which is set back here."""
-    torch = pytest.importorskip("torch")
+    import torch
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
