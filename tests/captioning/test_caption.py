@@ -163,9 +163,9 @@ def test_real_footage_is_not_taken_for_coloured_shapes(footage: Path, capsys: py
         with av.open(os.fspath(path)) as container:
             stream = container.streams.video[0]
             scale = 160 / max(stream.width, stream.height)
-            size = {"width": round(stream.width * scale), "height": round(stream.height * scale)}
+            width, height = round(stream.width * scale), round(stream.height * scale)
             first = itertools.islice(container.decode(stream), 96)
-            frames = [frame.to_ndarray(format="rgb24", **size) for frame in first]
+            frames = [frame.to_ndarray(format="rgb24", width=width, height=height) for frame in first]
         spans = [np.stack(frames[start : start + 32 : 4]) for start in range(0, len(frames) - 31, 32)]
         names += [finding and finding.name for finding in map(describe_subject, spans)]
     claimed = [name for name in names if name]
