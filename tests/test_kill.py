@@ -95,7 +95,8 @@ def rank(victim: Victim, number: int) -> int:
 
 
 def launcher(victim: Victim) -> int:
-    return find(victim, lambda command: "deepspeed.launcher.launch" in command)
+    # The supervisor's command line holds the launcher's.
+    return find(victim, lambda command: "deepspeed.launcher.launch" in command and "skyreels_platform.processes" not in command)
 
 
 def supervisor_parent(victim: Victim) -> int:
