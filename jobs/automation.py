@@ -7,9 +7,9 @@ GATED = dg.AutomationCondition.on_missing() & dg.AutomationCondition.all_deps_bl
 
 automation = dg.AutomationConditionSensorDefinition(
     "data_chain",
-    target=dg.AssetSelection.assets("shots", "scores", "captions"),
+    target=dg.AssetSelection.assets("shots", "scores", "embeddings", "captions"),
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=60,
-    description="Materializes shots, scores and captions of new batches as soon as what they need is there and its gates "
+    description="Materializes shots, scores, embeddings and captions of new batches as soon as what they need is there and its gates "
     "hold. Batches that were there before it was switched on stay as they are: `skyreels run` makes them.",
 )

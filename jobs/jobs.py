@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-BATCH_ASSETS = ("source_videos", "shots", "scores", "captions")
+BATCH_ASSETS = ("source_videos", "shots", "scores", "embeddings", "captions")
 
 batch_job = dg.define_asset_job(
     "batch_job",

@@ -7,6 +7,7 @@ is refused later with a reason. A sidecar (`clip.txt`, `clip.json`) is not liste
 import fnmatch
 import functools
 import glob
+import itertools
 import json
 import os
 import stat
@@ -24,6 +25,8 @@ from skyreels_platform.store import Store
 SIDECARS = (".txt", ".json")
 SIDECAR_BYTES = 1 << 20
 """A longer sidecar is not a caption."""
+UNFINISHED = (".part", ".partial", ".crdownload", ".filepart", ".tmp")
+"""Names that programs give to files until they are complete; in a watched folder they wait to be renamed."""
 
 OpenStore = Callable[[str], Store]
 
@@ -37,6 +40,17 @@ class FileItem:
     size_bytes: int
     modified: str
     """Modification time (ISO, UTC), or the object's etag; empty if the file cannot be looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """One file in a watched place."""
+
+    item: FileItem
+    name: str
+    """Path below the watched place. Parts of a listing follow one another in the order of names."""
+    changed_s: float | None
+    """When its content, name or rights last changed (Unix time), None if it cannot be looked at."""
 
 
 def list_footage(uris: Iterable[str | Path], *, open_store: OpenStore) -> list[FileItem]:
@@ -53,6 +67,17 @@ def list_footage(uris: Iterable[str | Path], *, open_store: OpenStore) -> list[F
         items.update((item.uri, item) for item in found if item.uri not in items)
     media = {_stem(uri) for uri in items if PurePosixPath(uri).suffix.lower() not in SIDECARS}
     return [item for uri, item in items.items() if PurePosixPath(uri).suffix.lower() not in SIDECARS or _stem(uri) not in media]
+
+
+def list_part(uri: str, *, after: str, limit: int, open_store: OpenStore) -> list[Found]:
+    """At most `limit` files below a folder or s3://bucket/prefix whose names come after `after`, in the order of names.
+
+    Hidden files, names of unfinished downloads and all sidecars are passed over: a sidecar may arrive before its footage. Folders
+    before `after` are not read again. A linked folder is read under each of its names. Raises SourceError if the place is no
+    folder; a prefix without objects is an empty place.
+    """
+    found = _part_s3(uri, after, open_store) if uri.startswith("s3://") else _part_local(uri, after)
+    return list(itertools.islice(found, limit))
 
 
 @contextmanager
@@ -169,6 +194,58 @@ def _local_item(path: Path) -> FileItem:
     except OSError:
         return FileItem(uri=uri, size_bytes=0, modified="")
     return FileItem(uri=uri, size_bytes=found.st_size, modified=datetime.fromtimestamp(found.st_mtime, UTC).isoformat())
+
+
+def _part_local(uri: str, after: str) -> Iterator[Found]:
+    folder = Path(os.path.normpath(Path(uri).expanduser().absolute()))
+    if not folder.is_dir():
+        raise SourceError(f"{uri!r}: no such folder to watch; create it, or check that its disk is mounted")
+    yield from _walk_part(folder, "", after, ())
+
+
+def _walk_part(folder: Path, prefix: str, after: str, above: tuple[tuple[int, int], ...]) -> Iterator[Found]:
+    """Files below a folder with names after `after`; `above` are the folders that it lies in, so that links make no circle."""
+    status = folder.stat()
+    identity = status.st_dev, status.st_ino
+    if identity in above:
+        return
+    with os.scandir(folder) as entries:
+        # a folder sorts as "name/", so that the order equals that of whole names, which is S3's
+        named = sorted((entry.name + "/" * entry.is_dir(), entry) for entry in entries if _is_footage(entry.name))
+    for name, entry in named:
+        path = prefix + name
+        if not name.endswith("/"):
+            if path > after:
+                item = _local_item(Path(entry.path))
+                yield Found(item=item, name=path, changed_s=_changed_s(entry))
+        elif path > after or after.startswith(path):
+            try:
+                yield from _walk_part(Path(entry.path), path, after, (*above, identity))
+            except PermissionError:  # listed itself, and so refused with a reason
+                yield Found(item=_local_item(Path(entry.path)), name=path, changed_s=_changed_s(entry))
+
+
+def _changed_s(entry: os.DirEntry[str]) -> float | None:
+    try:
+        status = entry.stat()
+    except OSError:
+        return None
+    return max(status.st_mtime, status.st_ctime)  # a copy that keeps the old time of its content has a new one here
+
+
+def _is_footage(name: str) -> bool:
+    return not name.startswith(".") and not name.lower().endswith((*SIDECARS, *UNFINISHED))
+
+
+def _part_s3(uri: str, after: str, open_store: OpenStore) -> Iterator[Found]:
+    bucket, prefix = _split(uri.rstrip("/"))
+    start = f"{prefix}/" if prefix else ""
+    for item in open_store(bucket).list(prefix, after=start + after if after else ""):
+        name = item.key.removeprefix(start)
+        if not all(map(_is_footage, name.split("/"))):
+            continue
+        found = FileItem(uri=f"{bucket}/{item.key}", size_bytes=item.size, modified=item.etag)
+        yield Found(item=found, name=name, changed_s=item.modified_s)
 
 
 def _list_s3(uri: str, open_store: OpenStore) -> Iterator[FileItem]:

@@ -23,6 +23,9 @@ CODE_VERSION = "ingest-1"
 
 SOURCE_KINDS = ("open_set", "film", "tv", "art", "unknown")
 
+_IDENTITY = ["uri", "size_bytes", "modified"]
+"""What tells one handed-in file from another: a file that changes is a new one."""
+
 _PROBED = (
     "media", "container", "codec", "pixel_format", "width", "height", "rotation", "fps_num", "fps_den", "is_vfr", "num_frames",
     "duration_s", "bitrate", "has_audio",
@@ -62,15 +65,11 @@ def register_batch(ledger: Ledger, items: Iterable[FileItem]) -> str | None:
 
     A refused file is not registered again until it changes: to read a batch again, run `ingest_batch` on its key.
     """
-    columns = ["uri", "size_bytes", "modified"]
-    offered = pa.table({name: [getattr(item, name) for item in items] for name in columns}) if (items := list(items)) else None
-    while offered is not None:
-        known = ledger.rows("files", columns=[*columns, "batch"])
-        offered = offered.join(known.select(columns), columns, join_type="left anti")
-        if not offered.num_rows:
-            return None
-        batch = f"b{max((int(key[1:]) for key in set(known['batch'].to_pylist())), default=0) + 1:06d}"
-        rows = [_file_row(batch, row, status="listed") for row in offered.to_pylist()]
+    items = list(items)
+    while items := unregistered(ledger, items):
+        last = ledger.query("SELECT max(CAST(substr(batch, 2) AS BIGINT)) AS number FROM files")["number"].to_pylist()[0]
+        batch = f"b{(last or 0) + 1:06d}"
+        rows = [_file_row(batch, vars(item), status="listed") for item in items]
         try:
             ledger.replace("files", batch, rows, only_if_absent=True)
         except LedgerError:
@@ -80,6 +79,19 @@ def register_batch(ledger: Ledger, items: Iterable[FileItem]) -> str | None:
             continue
         return batch
     return None
+
+
+def unregistered(ledger: Ledger, items: Iterable[FileItem]) -> list[FileItem]:
+    """The files that no batch has, by (uri, size, modified), in their order."""
+    if not (items := list(items)):
+        return []
+    offered = pa.table({name: [getattr(item, name) for item in items] for name in _IDENTITY})
+    # one folder's names lie together: the range spares reading what was handed in from elsewhere
+    first, last = (end(item.uri for item in items).replace("'", "''") for end in (min, max))
+    stored = ledger.rows("files", f"uri >= '{first}' AND uri <= '{last}'", _IDENTITY)
+    new = offered.join(stored, _IDENTITY, join_type="left anti")
+    wanted = {FileItem(**row) for row in new.to_pylist()}
+    return [item for item in items if item in wanted]
 
 
 def ingest_batch(
@@ -211,7 +223,7 @@ def _storable(text: str) -> str:
 def _file_row(
     batch: str, file: Mapping[str, Any], *, status: str, source_id: str | None = None, reason: str = ""
 ) -> dict[str, Any]:
-    identity = {name: file[name] for name in ("uri", "size_bytes", "modified")}
+    identity = {name: file[name] for name in _IDENTITY}
     parents = [source_id] if source_id else []
     return {
         "batch": batch, **identity, "source_id": source_id, "status": status, "reason": reason,

@@ -1,7 +1,10 @@
-"""What the environment decides: the only place that reads it.
+"""What the environment decides about a home and a recipe.
 
     SKYREELS_HOME     folder or s3://bucket/prefix; default `.skyreels` in the working folder
     SKYREELS_RECIPE   name or path; default `laptop`
+
+Beside these two, `resources/compute.py` reads SKYREELS_COMPUTE and SKYREELS_WORKERS, `jobs/ingest.py` reads SKYREELS_WATCH and
+SKYREELS_WATCH_FILES, and the command line SKYREELS_POSTGRES_URL.
 """
 
 import os

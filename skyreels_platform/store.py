@@ -37,6 +37,8 @@ class Item:
     """Bytes."""
     etag: str
     """Changes when the content does: S3's ETag, or modification time and size of a local file."""
+    modified_s: float
+    """When it was last written (Unix time)."""
 
 
 class Store(Protocol):
@@ -63,8 +65,11 @@ class Store(Protocol):
         """Whether an object (not a folder) has this key."""
         ...
 
-    def list(self, prefix: str = "") -> Iterator[Item]:
-        """The object `prefix` and all objects in the folder `prefix`, lazily, in key order; "" lists everything."""
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Item]:
+        """The object `prefix` and all objects in the folder `prefix`, lazily, in key order; "" lists everything.
+
+        `after`: only keys that come after this one; on S3 those before it are not asked for.
+        """
         ...
 
     def delete(self, prefix: str) -> int:
@@ -110,11 +115,12 @@ class LocalStore:
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
 
-    def list(self, prefix: str = "") -> Iterator[Item]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Item]:
         start = self._path(prefix) if prefix else self.root
         for path in [start] if start.is_file() else _walk(start):
             with suppress(FileNotFoundError):  # removed since its folder was read
-                yield self._item(path)
+                if (item := self._item(path)).key > after:
+                    yield item
 
     def delete(self, prefix: str) -> int:
         path = self._path(prefix)
@@ -144,7 +150,7 @@ class LocalStore:
     def _item(self, path: Path) -> Item:
         found = path.stat()
         key = path.relative_to(self.root).as_posix()
-        return Item(key=key, size=found.st_size, etag=f"{found.st_mtime_ns}-{found.st_size}")
+        return Item(key=key, size=found.st_size, etag=f"{found.st_mtime_ns}-{found.st_size}", modified_s=found.st_mtime)
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
@@ -204,17 +210,21 @@ class S3Store:
                 raise
         return True
 
-    def list(self, prefix: str = "") -> Iterator[Item]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Item]:
         # The folder "a" is "a/...", never its neighbour "ab/..."; the object "a" sorts before all of them.
         wanted = self._name(prefix) if prefix else self.prefix
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=wanted)
+        start = {"StartAfter": self._name(after)} if after else {}
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=wanted, **start)
         with self._errors(prefix):
             for page in pages:
                 for entry in page.get("Contents", ()):
                     name = entry["Key"]
                     if name.endswith("/") or not (prefix == "" or name == wanted or name.startswith(wanted + "/")):
                         continue
-                    yield Item(key=name.removeprefix(self.prefix), size=entry["Size"], etag=entry["ETag"].strip('"'))
+                    yield Item(
+                        key=name.removeprefix(self.prefix), size=entry["Size"], etag=entry["ETag"].strip('"'),
+                        modified_s=entry["LastModified"].timestamp(),
+                    )  # fmt: skip
 
     def delete(self, prefix: str) -> int:
         check_key(prefix)

@@ -63,6 +63,23 @@ def run(
 
 
 @app.command()
+def backfill(
+    select: Annotated[str, typer.Option(help="Assets in Dagster's selection syntax: `scores`, `shots+` (it and its children)")],
+    batches: Annotated[str, typer.Option(metavar="A...B", help="`b000001...b000010`, one batch, several with commas, or `*`.")],
+    preview: Annotated[bool, typer.Option("--preview", help="Say what it would take and stop.")] = False,
+    home: HomeOption = None, recipe: RecipeOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Make a range of batches again where they are stale, one after another, after saying what it takes.
+
+    Per batch and asset: the sources and rows that are stale by provenance, which signals, the core-seconds by what the step cost on
+    other sources, and the time on the workers that SKYREELS_COMPUTE and SKYREELS_WORKERS choose.
+    """
+    from skyreels_platform.cli.backfill import run_backfill
+
+    run_backfill(select, batches, preview, home, recipe, as_json)
+
+
+@app.command()
 def status(home: HomeOption = None, recipe: RecipeOption = None, as_json: JsonOption = False) -> None:
     """What there is: per batch its files, shots, captions and gates; per asset what it stands at."""
     from skyreels_platform.cli.data import show_status
@@ -79,6 +96,30 @@ def inspect(
     from skyreels_platform.cli.data import show_inspection
 
     show_inspection(video, recipe, as_json)
+
+
+@app.command()
+def thresholds(
+    stage: Annotated[str, typer.Option(help="256p, 360p, 540p or sft_540p.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SIGNAL.KEY=VALUE", help="`motion.min=0.2`, `static.max=none`, "
+                                                   "`logo.unknown=pass`. May be repeated.", show_default=False)] = None,
+    commit: Annotated[bool, typer.Option("--commit", help="Let this home's pool judge by these bounds from now on.")] = False,
+    revert: Annotated[bool, typer.Option("--revert", help="Go back to the recipe's bounds.")] = False,
+    note: Annotated[str, typer.Option(help="Why; kept with the commit.")] = "",
+    sheet: Annotated[Path | None, typer.Option(help="Where the contact sheet goes (JPEG). Default: the home's reports/thresholds/.",
+                                               show_default=False)] = None,
+    home: HomeOption = None, recipe: RecipeOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """What other thresholds of one stage would gain and lose, by reason, from stored scores alone.
+
+    Prints shots, hours and concepts before and after, and writes a contact sheet of gained and lost shots. Nothing is judged again
+    until the bounds are committed.
+    """
+    from skyreels_platform.cli.thresholds import run_thresholds
+
+    run_thresholds(
+        stage, set_ or [], is_commit=commit, is_revert=revert, note=note, sheet=sheet, home=home, recipe=recipe, as_json=as_json
+    )
 
 
 @app.command()

