@@ -1,6 +1,9 @@
 """What materializations show in the UI: numbers under stable names and types, and small previews."""
 
-from typing import Any
+import base64
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
@@ -8,8 +11,14 @@ import pyarrow as pa
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.tables import TABLES
 
+if TYPE_CHECKING:
+    from skyreels_platform.curation.pictures import Picture
+
 _PREVIEW_ROWS = 10
 _PREVIEW_CHARS = 120
+_THUMBNAIL_BYTES = 60_000  # of one JPEG: metadata stays in the event log for ever
+_THUMBNAIL_WIDTHS = (960, 800, 640, 480, 320)  # pixels, tried in turn
+_THUMBNAIL_QUALITIES = (80, 60, 40)
 
 
 def table_metadata(home: Home, table: str, where: dict[str, str]) -> dict[str, Any]:
@@ -32,6 +41,36 @@ def preview(rows: pa.Table) -> dg.MetadataValue:
     ]
     schema = dg.TableSchema(columns=[dg.TableColumn(name) for name in rows.schema.names])
     return dg.MetadataValue.table(records=records, schema=schema)
+
+
+def pictures_metadata(home: Home, pictures: "Iterable[Picture]") -> dict[str, dg.MetadataValue]:
+    """Per picture, under `picture_<name>`: its caption, a small copy that the UI can show without reaching the store, its place."""
+    return {
+        f"picture_{picture.name}": dg.MetadataValue.md(
+            f"{picture.caption}\n\n![{picture.name}](data:image/jpeg;base64,{base64.b64encode(thumbnail(picture.data)).decode()})"
+            f"\n\n`{home.store.uri}/{picture.key}`"
+        )
+        for picture in pictures
+    }
+
+
+def thumbnail(data: bytes) -> bytes:
+    """A picture file as a JPEG of at most 60,000 bytes: the widest and finest that fits."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as opened:
+        image = opened.convert("RGB")
+    small = b""
+    for width in _THUMBNAIL_WIDTHS:
+        scaled = image.copy()
+        scaled.thumbnail((width, 2 * width))
+        for quality in _THUMBNAIL_QUALITIES:
+            buffer = io.BytesIO()
+            scaled.save(buffer, "JPEG", quality=quality)
+            small = buffer.getvalue()
+            if len(small) <= _THUMBNAIL_BYTES:
+                return small
+    return small
 
 
 def _short(value: object) -> str | int | float | bool | None:

@@ -260,7 +260,7 @@ class Recipe(_Section):
     seed: int
     shots: ShotSettings
     captions: CaptionSettings
-    pools: dict[Literal["256p", "360p", "540p"], PoolSettings]
+    pools: dict[Literal["256p", "360p", "540p", "sft_540p"], PoolSettings]
     balance: BalanceSettings
     codec: CodecSettings
     text: TextSettings

@@ -50,7 +50,7 @@ BAD_VALUES = {
         "pools.256p.bounds.luma.mim = 0.05: unknown key; did you mean 'min'?"),
     "unknown table": ("[balance]", "[balanse]", "balanse: unknown key; did you mean 'balance'?"),
     "unknown pool": (
-        "[pools.540p.bounds]", "[pools.480p.bounds]", "pools.480p: must be '256p', '360p' or '540p'"),
+        "[pools.540p.bounds]", "[pools.480p.bounds]", "pools.480p: must be '256p', '360p', '540p' or 'sft_540p'"),
     "missing key": ("[film] shift", "", "film.shift is missing; add it (recipes/laptop.toml shows every key)"),
     "number in quotes": (
         "[stages.diffusion_forcing] num_steps", 'num_steps = "300"',

@@ -6,14 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from skyreels_platform.captioning.schema import concept_of
 from skyreels_platform.curation.balance import BalanceItem, BalanceResult, balance
-from skyreels_platform.curation.pools import counts_by_reason, judge_pool
+from skyreels_platform.curation.pool_versions import bounds_in_force
+from skyreels_platform.curation.pools import NO_COPIES, judge_wide
+from skyreels_platform.curation.signals import SIGNALS
+from skyreels_platform.curation.wide import DUPLICATE, WideScores, load_wide
+from skyreels_platform.errors import LedgerError
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.provenance import hash_json, provenance
 from skyreels_platform.recipe import BalanceSettings, Bound, PoolSettings
 
-POOL_VERSION = "pools-1"
+POOL_VERSION = "pools-2"
 BALANCE_VERSION = "balance-1"
 BALANCED = "balanced"
 """Stage name of the balanced pool's verdicts."""
@@ -23,7 +31,10 @@ GATES = {"no_source_lost": "shots", "captions_sound": "captions"}
 SOUND = ("ok", "empty")
 """Caption statuses that may train: a text, or the honest finding that there is none."""
 
-_QUALITY = "sharpness"  # what balance prefers among shots of one concept, until an aesthetic score is there (our choice)
+QUALITY = next(name for name in ("aesthetic", "sharpness") if name in SIGNALS)
+"""Signal that balance prefers among shots of one concept (our choice)."""
+
+_FINE_TUNING = "sft_"  # start of the stages whose pools are taken from the balanced one
 
 Row = dict[str, Any]
 
@@ -36,21 +47,49 @@ class PoolResult:
     """pass | fail | review -> shots."""
     reasons: dict[str, int]
     """Kind of reason -> shots that have it."""
+    pool_version: str | None
+    """The committed bounds that were judged by; None: the recipe's."""
     data_version: str
 
 
 def judge_stage(home: Home, stage: str, settings: PoolSettings, *, min_length_s: float = 0.0) -> PoolResult:
-    """Hold every shot's stored scores against one stage's bounds, and the shortest length of all stages: table `verdicts`."""
-    settings = with_shortest(settings, min_length_s)
-    scores = home.ledger.rows("scores")
-    shot_ids = home.ledger.rows("shots", columns=["shot_id"])["shot_id"].to_pylist()
-    own = provenance(POOL_VERSION, settings, scores["provenance"].to_pylist())
-    rows = [{**row, "stage": stage, "provenance": own} for row in judge_pool(scores, settings.bounds, shot_ids=shot_ids)]
+    """Hold the stored scores of a stage's shots against its bounds in force and the shortest length of all stages: table `verdicts`.
+
+    settings: the recipe's; bounds that this home has committed for the stage take their place.
+    """
+    in_force = bounds_in_force(home.ledger, stage, settings)
+    asked = judged_by(in_force.settings, min_length_s)
+    wide = shots_of_stage(home, stage, load_wide(home))
+    judged = judge_wide(wide, asked.bounds)
+    table = judged.table()
+    own = provenance(POOL_VERSION, asked, wide.provenance)
+    rows = table.append_column("stage", _repeated(stage, len(wide))).append_column("provenance", _repeated(own, len(wide)))
     home.ledger.replace("verdicts", stage, rows)
+    verdicts = table.sort_by("shot_id")
+    lines = map(" ".join, zip(verdicts["shot_id"].to_pylist(), verdicts["verdict"].to_pylist(), strict=True))
     return PoolResult(
-        counts=dict(Counter(row["verdict"] for row in rows)), reasons=counts_by_reason(rows),
-        data_version=hash_json([[row["shot_id"], row["verdict"]] for row in rows]),
+        counts=judged.counts, reasons=judged.by_reason(), pool_version=in_force.pool_version,
+        data_version=hash_json("\n".join(lines)),  # one text: a list of a million would be walked item by item
     )  # fmt: skip
+
+
+def shots_of_stage(home: Home, stage: str, wide: WideScores) -> WideScores:
+    """The shots that a stage's pool judges: all, or for an SFT stage those that the balanced pool keeps (paper 3.1).
+
+    LedgerError for an SFT stage before there is a balanced pool.
+    """
+    if not stage.startswith(_FINE_TUNING):
+        return wide
+    rows = home.ledger.rows("verdicts", {"stage": BALANCED}, ["shot_id", "verdict"])
+    if not rows.num_rows:
+        raise LedgerError(f"pool {stage} is taken from the balanced pool, which is not there; make it: skyreels run --select balanced_pool")
+    return wide.only(rows.filter(pc.field("verdict") == "pass")["shot_id"])
+
+
+def judged_by(settings: PoolSettings, min_length_s: float) -> PoolSettings:
+    """What a pool's shots are held against: its bounds, the shortest length of all stages, and no copies unless a bound allows them."""
+    full = with_shortest(settings, min_length_s)
+    return full.model_copy(update={"bounds": {**full.bounds, DUPLICATE: full.bounds.get(DUPLICATE, NO_COPIES)}})
 
 
 def with_shortest(settings: PoolSettings, min_length_s: float) -> PoolSettings:
@@ -71,7 +110,7 @@ def balance_stage(home: Home, stage: str, settings: BalanceSettings) -> tuple[Ba
         LEFT JOIN scores ON scores.shot_id = verdicts.shot_id AND scores.signal = $quality
         WHERE stage = $stage AND verdict = 'pass' ORDER BY shot_id
         """,
-        {"stage": stage, "quality": _QUALITY},
+        {"stage": stage, "quality": QUALITY},
     ).to_pylist()
     items = [
         BalanceItem(key=row["shot_id"], concept=concept_of(json.loads(row["structured"])), quality=row["quality"] or 0.0)
@@ -83,6 +122,10 @@ def balance_stage(home: Home, stage: str, settings: BalanceSettings) -> tuple[Ba
     dropped = [{"shot_id": key, "verdict": "fail", "reasons": [reason]} for key, reason in result.dropped.items()]
     home.ledger.replace("verdicts", BALANCED, [{**row, "stage": BALANCED, "provenance": own} for row in kept + dropped])
     return result, hash_json(sorted(result.kept))
+
+
+def _repeated(text: str, count: int) -> pa.Array:
+    return pa.array([text]).take(pa.array(np.zeros(count, np.int8)))
 
 
 def set_gate(home: Home, batch: str, gate: str, *, passed: bool, reason: str) -> None:

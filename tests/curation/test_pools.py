@@ -1,12 +1,24 @@
 """Verdicts: every kind of bound passed and failed, every reason listed, unknown handled as the bound says."""
 
+import math
+import random
 import re
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from skyreels_platform.curation.pools import counts_by_reason, judge, judge_pool, reason_kind
+from skyreels_platform.curation.pools import (
+    DUPLICATE,
+    copy_score,
+    counts_by_reason,
+    judge,
+    judge_pool,
+    judge_wide,
+    reason_kind,
+)
 from skyreels_platform.curation.signals import SIGNALS, Score
+from skyreels_platform.curation.wide import WideScores, wide_of_scores
 from skyreels_platform.errors import RecipeError
 from skyreels_platform.ledger.tables import TABLES
 from skyreels_platform.recipe import Bound
@@ -140,3 +152,73 @@ def test_a_pool_agrees_with_single_verdicts():
 def test_an_empty_pool():
     assert judge_pool(_table([]), BOUNDS) == []
     assert counts_by_reason([]) == {}
+
+
+# ---- many shots at once --------------------------------------------------------------------------------------------------------
+
+
+def _random_score(dice: random.Random, signal: str) -> Score | None:
+    """Any score that the ledger can hold; values lie on and beside the limits that `_random_bound` draws."""
+    outcome = dice.choice(["measured"] * 6 + ["unknown", "not_applicable", "none"])
+    if outcome == "none":
+        return None
+    value = dice.choice([0.0, 0.1, 0.2, 0.3, 0.30000001, 1e-9, -1.5, 1e6, math.inf, -math.inf, None, dice.random()])
+    return _score(signal, value if outcome == "measured" else None, outcome, dice.choice(["", "no edge", "a 'quoted' \u00e4 reason"]))
+
+
+def _random_bound(dice: random.Random) -> Bound:
+    limits = sorted(dice.choices([0.0, 0.1, 0.2, 0.3, 1.0, dice.random()], k=2))
+    kind = dice.choice(["min", "max", "both"])
+    return Bound(
+        min=limits[0] if kind != "max" else None, max=limits[1] if kind != "min" else None, unknown=dice.choice(["fail", "pass", "review"])
+    )
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_judging_many_shots_at_once_equals_judging_each(seed: int):
+    dice = random.Random(seed)
+    names = dice.sample(list(SIGNALS), k=min(len(SIGNALS), dice.randint(1, 8)))
+    shots = {
+        f"shot_{number:02d}": {name: score for name in names if (score := _random_score(dice, name))}
+        for number in range(dice.choice([0, 1, 40]))
+    }
+    bounds = {name: _random_bound(dice) for name in dice.sample(names, k=dice.randint(0, len(names)))}
+    if dice.random() < 0.7:
+        bounds[DUPLICATE] = Bound(max=dice.choice([0.0, 0.9, 0.97]))
+    copies = {shot: (dice.choice([0.85, 0.97]), "shot_kept") for shot in shots if dice.random() < 0.3}
+    rows = [(shot, score) for shot, scores in shots.items() for score in scores.values()]
+    dice.shuffle(rows)
+    wide = _with_copies(wide_of_scores(_table(rows), list(shots)), copies)
+    judged = judge_wide(wide, bounds)
+    each = {
+        shot: judge({**scores, **({DUPLICATE: copy_score(*copies[shot])} if shot in copies else {})}, bounds)
+        for shot, scores in shots.items()
+    }
+    found = judged.table().to_pylist()
+    assert found == [{"shot_id": shot, "verdict": each[shot].verdict, "reasons": each[shot].reasons} for shot in sorted(shots)]
+    assert judged.by_reason() == counts_by_reason(found)
+    assert sum(judged.counts.values()) == len(shots)
+
+
+def _with_copies(wide: WideScores, copies: dict[str, tuple[float, str]]) -> WideScores:
+    columns = {
+        "shot_id": pa.array(list(copies), pa.string()), "kept_id": pa.array([kept for _, kept in copies.values()], pa.string()),
+        "similarity": pa.array([similarity for similarity, _ in copies.values()], pa.float64()),
+    }  # fmt: skip
+    return WideScores(table=wide.table, units=wide.units, copies=pa.table(columns), provenance=wide.provenance)
+
+
+def test_a_copy_has_a_reason_that_names_what_is_kept():
+    score = copy_score(0.97, "shot_0f")
+    assert judge({DUPLICATE: score}, {DUPLICATE: Bound(max=0.9)}) == ("fail", ["duplicate 0.97 > max 0.9 (similarity): of shot_0f"])
+    assert judge({DUPLICATE: score}, {DUPLICATE: Bound(max=0.98)}).verdict == "pass"
+    assert judge({}, {DUPLICATE: Bound(max=0.9)}).verdict == "pass", "a shot without the score is no copy"
+    assert reason_kind("duplicate 0.97 > max 0.9 (similarity): of shot_0f") == "duplicate > max"
+
+
+def test_reasons_are_counted_among_the_wanted_shots_alone():
+    rows = [(f"shot_{number}", _score("motion", 0.001 * number)) for number in range(5)]
+    judged = judge_wide(wide_of_scores(_table(rows)), {"motion": Bound(min=0.0025)})
+    assert judged.by_reason() == {"motion < min": 3}
+    assert judged.by_reason(np.array([False, True, False, True, True])) == {"motion < min": 1}
+    assert judged.reasons(np.array([2, 4])) == [["motion 0.002 < min 0.0025 (heights/s)"], []]

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from resources.home import open_home
-from skyreels_platform.curation.standing import balance_stage, captions_gate, concept_counts, judge_stage, set_gate, shots_gate
+from skyreels_platform.curation.pool_versions import bounds_in_force, commit, committed, revert
+from skyreels_platform.curation.standing import (
+    QUALITY,
+    balance_stage,
+    captions_gate,
+    concept_counts,
+    judge_stage,
+    set_gate,
+    shots_gate,
+)
+from skyreels_platform.errors import LedgerError
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.tables import TABLES
 from skyreels_platform.recipe import BalanceSettings, Bound, PoolSettings
@@ -31,7 +41,7 @@ def scored(home: Home, **lumas: float) -> None:
     put(home, "shots", BATCH, [{"shot_id": shot, "source_id": "src_1"} for shot in lumas])
     rows = [{"shot_id": shot, "signal": "luma", "value": value, "outcome": "measured", "unit": "0 to 1"} for shot, value in lumas.items()]
     rows += [{"shot_id": shot, "signal": "duration_s", "value": 1.0, "outcome": "measured"} for shot in lumas]
-    rows += [{"shot_id": shot, "signal": "sharpness", "value": float(number), "outcome": "measured"} for number, shot in enumerate(lumas)]
+    rows += [{"shot_id": shot, "signal": QUALITY, "value": float(number), "outcome": "measured"} for number, shot in enumerate(lumas)]
     put(home, "scores", BATCH, rows)
 
 
@@ -76,6 +86,83 @@ def test_a_shot_below_the_shortest_length_fails_every_pool(bounds: dict[str, Bou
     assert judge_stage(home, "360p", settings, min_length_s=1.5).counts == {"fail": 1}
     (row,) = home.ledger.rows("verdicts", {"stage": "360p"}).to_pylist()
     assert row["reasons"][0].startswith("duration_s 1 < min 1.5")
+
+
+def test_a_shot_that_was_scored_again_is_judged_again(home: Home):
+    scored(home, a=0.5)
+    assert judge_stage(home, "256p", pool(0.2)).counts == {"pass": 1}
+    scored(home, a=0.1)
+    assert judge_stage(home, "256p", pool(0.2)).counts == {"fail": 1}
+
+
+def test_copies_fail_and_the_kept_shot_passes(home: Home):
+    scored(home, a=0.5, b=0.5)
+    home.ledger.merge("duplicates", [
+        {"shot_id": shot, "group_id": "g", "kept_id": "b", "similarity": similarity, "provenance": "p"}
+        for shot, similarity in (("a", 0.97), ("b", 1.0))
+    ])  # fmt: skip
+    result = judge_stage(home, "256p", pool(0.2))
+    assert (result.counts, result.reasons) == ({"pass": 1, "fail": 1}, {"duplicate > max": 1})
+    (row,) = home.ledger.rows("verdicts", {"verdict": "fail"}).to_pylist()
+    assert (row["shot_id"], row["reasons"]) == ("a", ["duplicate 0.97 > max 0 (similarity): of b"])
+
+
+def test_the_sft_pool_judges_what_the_balanced_pool_keeps(home: Home):
+    scored(home, a=0.5, b=0.5, c=0.3, d=0.1)
+    with pytest.raises(LedgerError, match="balanced_pool"):
+        judge_stage(home, "sft_540p", pool(0.4))
+    captioned(home, dict.fromkeys("abcd", "Human"))
+    judge_stage(home, "540p", pool(0.2))
+    balance_stage(home, "540p", BalanceSettings(shares={"Human": 1.0}, min_keep=1.0))
+    result = judge_stage(home, "sft_540p", pool(0.4))
+    assert result.counts == {"pass": 2, "fail": 1}
+    rows = home.ledger.rows("verdicts", {"stage": "sft_540p"}).to_pylist()
+    assert [(row["shot_id"], row["verdict"]) for row in rows] == [("a", "pass"), ("b", "pass"), ("c", "fail")]
+
+
+# ---- committed bounds ----------------------------------------------------------------------------------------------------------
+
+
+def committed_pool(home: Home, stage: str, settings: PoolSettings, note: str = "") -> str:
+    diff = {"luma < min": {"gained": 0, "lost": 1}}
+    return commit(home.ledger, stage, settings, diff=diff, num_pass=1, gained=0, lost=1, recipe_hash="r", note=note)
+
+
+def test_committed_bounds_stand_in_place_of_the_recipes_for_their_stage(home: Home):
+    scored(home, a=0.5, b=0.3)
+    assert judge_stage(home, "256p", pool(0.2)).pool_version is None
+    version = committed_pool(home, "256p", pool(0.4), "too dark")
+    result = judge_stage(home, "256p", pool(0.2))
+    assert (result.counts, result.pool_version) == ({"pass": 1, "fail": 1}, version)
+    assert judge_stage(home, "360p", pool(0.2)).counts == {"pass": 2}
+    in_force = bounds_in_force(home.ledger, "256p", pool(0.2))
+    assert (in_force.settings, in_force.note) == (pool(0.4), "too dark")
+    (row,) = home.ledger.rows("pool_versions").to_pylist()
+    assert (row["num_pass"], row["gained"], row["lost"]) == (1, 0, 1)
+    assert json.loads(row["diff"]) == {"luma < min": {"gained": 0, "lost": 1}}
+
+
+def test_reverting_goes_back_to_the_recipe_and_keeps_the_commit(home: Home):
+    scored(home, a=0.5, b=0.3)
+    version = committed_pool(home, "256p", pool(0.4))
+    assert revert(home.ledger, "256p") == version
+    assert judge_stage(home, "256p", pool(0.2)).counts == {"pass": 2}
+    assert revert(home.ledger, "256p") is None
+    assert (committed(home.ledger), home.ledger.rows("pool_versions").num_rows) == ({}, 1)
+
+
+def test_a_later_commit_takes_the_place_of_an_earlier_one(home: Home):
+    first, second = committed_pool(home, "256p", pool(0.3)), committed_pool(home, "256p", pool(0.4))
+    assert first != second
+    assert committed(home.ledger) == {"256p": second}
+    assert bounds_in_force(home.ledger, "256p", pool(0.2)).settings == pool(0.4)
+    assert home.ledger.rows("pool_versions").num_rows == 2
+
+
+def test_a_pointer_to_bounds_that_are_gone_is_refused(home: Home):
+    home.ledger.merge("current", [{"name": "bounds_256p", "ref": "pool_gone", "provenance": "p"}])
+    with pytest.raises(LedgerError, match=r"pool_gone.*--revert"):
+        bounds_in_force(home.ledger, "256p", pool(0.2))
 
 
 # ---- balance -------------------------------------------------------------------------------------------------------------------
