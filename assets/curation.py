@@ -1,14 +1,18 @@
 """Chapter 2, curation: shots, scores, stage pools, concept balance and frozen data sets."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
-from assets.metadata import table_metadata
+from assets.metadata import pictures_metadata, table_metadata
 from assets.partitions import ONE_BATCH_PER_RUN, ingest_batches
+from resources.compute import ComputeResource
 from resources.home import HomeResource
 from resources.recipes import RecipeResource
-from skyreels_platform.curation.batches import SHOTS_VERSION, StepResult, score_batch, segment_batch
+from resources.vectors import VectorsResource
+from skyreels_platform.curation.batches import SHOTS_VERSION, observe_batch, score_batch
+from skyreels_platform.curation.steps import StepResult, decodes_per_source
 from skyreels_platform.home import Home
 
 _BATCHED: Mapping[str, object] = {
@@ -17,34 +21,51 @@ _BATCHED: Mapping[str, object] = {
 
 
 @dg.asset(deps=["source_videos"], group_name="curation", kinds={"lance", "torch"}, code_version=SHOTS_VERSION, **_BATCHED)  # type: ignore[arg-type]
-def shots(context: dg.AssetExecutionContext, home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
-    """One row per shot: source, first and last frame, seconds, votes of each detector, transition kind."""
+def shots(
+    context: dg.AssetExecutionContext, home: HomeResource, recipe: RecipeResource, compute: ComputeResource, vectors: VectorsResource
+) -> dg.MaterializeResult:
+    """One row per shot: source, first and last frame, seconds, votes of each detector, transition kind.
+
+    The same decode measures the shots; `scores` finds its rows there.
+    """
     opened, batch = home.open(), context.partition_key
-    return step_result(opened, "shots", batch, segment_batch(opened, batch, recipe.load().shots))
+    result = observe_batch(opened, batch, recipe.load().shots, compute.workers(), vectors.open(opened))
+    return step_result(opened, "shots", batch, result)
 
 
 @dg.asset(deps=["shots"], group_name="curation", kinds={"lance", "opencv"}, **_BATCHED)  # type: ignore[arg-type]
-def scores(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
-    """One row per shot and signal: raw number, unit, version, and whether it was measured, unknown or not applicable."""
-    opened, batch = home.open(), context.partition_key
-    return step_result(opened, "scores", batch, score_batch(opened, batch))
+def scores(
+    context: dg.AssetExecutionContext, home: HomeResource, recipe: RecipeResource, compute: ComputeResource
+) -> dg.MaterializeResult:
+    """One row per shot and signal: raw number, unit, version, and whether it was measured, unknown or not applicable.
+
+    Measures again what has changed since the shots were made: one signal, if only that one did.
+    """
+    from skyreels_platform.curation.pictures import batch_pictures
+
+    opened, batch, chosen = home.open(), context.partition_key, recipe.load()
+    result = score_batch(opened, batch, compute.workers())
+    pictures = batch_pictures(opened, batch, chosen.pools, min_length_s=chosen.shots.min_length_s)
+    return step_result(opened, "scores", batch, result, pictures_metadata(opened, pictures))
 
 
-def step_result(home: Home, table: str, batch: str, result: StepResult) -> dg.MaterializeResult:
+def step_result(
+    home: Home, table: str, batch: str, result: StepResult, pictures: Mapping[str, Any] | None = None
+) -> dg.MaterializeResult:
     """Materialization of one step over one batch."""
     failures = dg.MetadataValue.json(dict(list(result.failures.items())[:20]))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(result.data_version),
         metadata={
             "sources": result.num_sources, "sources_made": result.num_made, "sources_failed": len(result.failures),
-            "failures": failures, **table_metadata(home, table, {"batch": batch}),
+            "failures": failures, "decodes_per_source": decodes_per_source(home, batch), **table_metadata(home, table, {"batch": batch}), **(pictures or {}),
         },
     )  # fmt: skip
 
 
-def _pool_asset(stage: str) -> dg.AssetsDefinition:
+def _pool_asset(stage: str, *parents: str) -> dg.AssetsDefinition:
     @dg.asset(
-        name=f"pool_{stage}", deps=["scores"], group_name="pools", kinds={"lance", "duckdb"}, owners=["team:data"],
+        name=f"pool_{stage}", deps=list(parents), group_name="pools", kinds={"lance", "duckdb"}, owners=["team:data"],
         description=f"One verdict per shot under the thresholds of stage {stage}, with every reason.",
     )  # fmt: skip
     def pool(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
@@ -56,7 +77,7 @@ def _pool_asset(stage: str) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(result.data_version),
             metadata={
-                **counts, "reasons": dg.MetadataValue.json(result.reasons),
+                **counts, "judged_by": result.pool_version or "recipe", "reasons": dg.MetadataValue.json(result.reasons),
                 **table_metadata(opened, "verdicts", {"stage": stage}),
             },
         )
@@ -64,21 +85,26 @@ def _pool_asset(stage: str) -> dg.AssetsDefinition:
     return pool
 
 
-pools = [_pool_asset(stage) for stage in ("256p", "360p", "540p")]
+pools = [
+    *(_pool_asset(stage, "scores", "duplicate_groups") for stage in ("256p", "360p", "540p")),
+    _pool_asset("sft_540p", "balanced_pool"),
+]
 
 
 @dg.asset(deps=["pool_540p", "captions"], group_name="pools", kinds={"lance", "duckdb"}, owners=["team:data"])
 def balanced_pool(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
     """One verdict per shot of the 540p pool after concept balance."""
+    from skyreels_platform.curation.pictures import balance_pictures
     from skyreels_platform.curation.standing import balance_stage
 
-    result, version = balance_stage(home.open(), "540p", recipe.load().balance)
+    opened = home.open()
+    result, version = balance_stage(opened, "540p", recipe.load().balance)
     shares = {"before": result.before, "after": result.after, "target": result.target}
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
         metadata={
             "kept": len(result.kept), "dropped": len(result.dropped), "shares": dg.MetadataValue.json(shares),
-            "short": dg.MetadataValue.json(result.short),
+            "short": dg.MetadataValue.json(result.short), **pictures_metadata(opened, balance_pictures(opened, result)),
         },
     )  # fmt: skip
 

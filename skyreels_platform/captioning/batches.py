@@ -1,64 +1,108 @@
-"""Captions of one ingest batch: table `captions`, one row per shot, whatever became of the captioner's answer."""
+"""Captions of one ingest batch: table `captions`, one row per shot, whatever became of the captioner's answer.
+
+Captioners see the pictures that the one decode kept; no source is opened again.
+"""
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skyreels_platform.curation.batches import MEMORY_BYTES, TIMEOUT_S, Row, StepResult, parents_of, run_step, shots_by_source
+from skyreels_platform.curation.steps import (
+    Row,
+    Rows,
+    StepResult,
+    parents_of,
+    prune,
+    ready_sources,
+    run_step,
+    shots_by_source,
+)
 from skyreels_platform.home import Home
-from skyreels_platform.ledger.provenance import provenance
+from skyreels_platform.ledger.provenance import hash_json, provenance
 from skyreels_platform.recipe import CaptionSettings
+from skyreels_platform.workers import Workers
 
-CAPTIONS_VERSION = "captions-1"
+CAPTIONS_VERSION = "captions-2"
 """Raise it when the same shot would be captioned otherwise."""
 
-_SIDE = 256  # pixels on the short side that captioners see at most
 
-
-def caption_batch(home: Home, batch: str, settings: CaptionSettings, *, seed: int) -> StepResult:
-    """Caption every shot of a batch; frames are decoded in a bounded child process, the captioner runs there too."""
-    from skyreels_platform.media.bounded import BoundedWorker
-
+def caption_batch(home: Home, batch: str, settings: CaptionSettings, *, seed: int, workers: Workers) -> StepResult:
+    """Caption every shot of a batch."""
+    sources = ready_sources(home, batch)
     shots = shots_by_source(home, batch)
+    expected = {source["source_id"]: captions_provenance(source, shots, settings, seed) for source in sources}
+    final = {
+        row["shot_id"]: row["provenance"]
+        for row in home.ledger.rows("captions", {"batch": batch}, ["shot_id", "status", "provenance"]).to_pylist()
+        if row["status"] != "error"  # the captioner was out of reach
+    }  # fmt: skip
+    todo = [
+        source for source in sources
+        if any(final.get(row["shot_id"]) != expected[source["source_id"]] for row in shots.get(source["source_id"], []))
+    ]  # fmt: skip
 
-    def work(source: Row, path: Path) -> list[Row]:
-        rows = shots.get(source["source_id"], [])
-        return worker.call(caption_source, str(path), source, rows, settings.model_dump(), seed) if rows else []
+    def call_of(source: Row) -> tuple[Any, ...]:
+        mine = shots[source["source_id"]]
+        pictures: dict[str, list[bytes]] = {row["shot_id"]: [] for row in mine}
+        for row in home.ledger.rows("frames", {"shot_id": list(pictures)}, ["shot_id", "image"]).to_pylist():
+            pictures[row["shot_id"]].append(row["image"])
+        return source["human_caption"], expected[source["source_id"]], mine, pictures, settings.model_dump(), seed
 
-    with BoundedWorker(memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S) as worker:
-        return run_step(
-            home, batch, step="captions", table="captions", work=work,
-            is_final=lambda row: row["status"] != "error",  # the captioner was out of reach
-            provenance_of=lambda source: provenance(
-                # the sidecar is no part of the source's own provenance: a new caption leaves latents alone
-                CAPTIONS_VERSION, [settings, seed, source["human_caption"]], parents_of(source, shots),
-            ),
-        )  # fmt: skip
+    failures = run_step(
+        home, batch, step="captions", sources=todo, function=caption_source, call_of=call_of, workers=workers,
+        write=lambda rows: home.ledger.merge("captions", rows.get("captions", [])) and None,
+        provenance_of=lambda source: expected[source["source_id"]],
+    )  # fmt: skip
+    prune(home, batch, ["captions"])
+    return StepResult(
+        num_sources=len(sources), num_made=len(todo), failures=failures,
+        num_rows=home.ledger.rows("captions", {"batch": batch}, ["provenance"]).num_rows,
+        data_version=hash_json(sorted((key, expected[key], key in failures) for key in expected)),
+    )  # fmt: skip
 
 
-def caption_source(path: str, source: Mapping[str, Any], shots: list[Row], settings: Mapping[str, Any], seed: int) -> list[Row]:
-    """Caption rows of every shot of one source as plain values; runs in the child process."""
+def captions_provenance(source: Row, shots: Mapping[str, list[Row]], settings: CaptionSettings, seed: int) -> str:
+    """What all captions of a source carry; `shots` as by `shots_by_source`."""
+    from skyreels_platform.curation.kept_frames import KEPT_FRAMES_VERSION
+
+    # The sidecar is no part of the source's own provenance: a new caption leaves latents alone.
+    return provenance(CAPTIONS_VERSION, [settings, seed, source["human_caption"], KEPT_FRAMES_VERSION], parents_of(source, shots))
+
+
+def caption_source(
+    human_caption: str, own: str, shots: Sequence[Row], pictures: Mapping[str, Sequence[bytes]], settings: Mapping[str, Any], seed: int
+) -> Rows:
+    """Caption rows of every shot of one source, without their batch; runs in a worker. `own` is their provenance."""
+    import numpy as np
+
     from skyreels_platform.captioning.caption import caption_shot
-    from skyreels_platform.media.decode import clip
+    from skyreels_platform.curation.kept_frames import decode_pictures
 
     chosen = CaptionSettings(**settings)
-    human = json.loads(source["human_caption"])
-    scale = min(1.0, _SIDE / min(source["width"], source["height"]))
-    size = max(1, round(source["width"] * scale)), max(1, round(source["height"] * scale))
+    human = json.loads(human_caption)
     rows = []
     for shot in shots:
-        length = shot["end_frame"] - shot["start_frame"]
-        frames = clip(
-            path, start_frame=shot["start_frame"], end_frame=shot["end_frame"], size=size,
-            num_frames=min(chosen.num_frames, length),
-        )  # fmt: skip
+        images = pictures[shot["shot_id"]]
+        if not images:
+            rows.append(_unseen(shot["shot_id"], own))
+            continue
+        places = np.unique(np.linspace(0, len(images) - 1, min(chosen.num_frames, len(images))).round().astype(int))
         caption = caption_shot(
-            frames, shot_id=shot["shot_id"], duration_s=shot["end_s"] - shot["start_s"], seed=seed, human=human, settings=chosen
-        )
+            decode_pictures([images[place] for place in places]), shot_id=shot["shot_id"],
+            duration_s=shot["end_s"] - shot["start_s"], seed=seed, human=human, settings=chosen,
+        )  # fmt: skip
         rows.append({
             "shot_id": shot["shot_id"], "structured": caption.structured, "field_provenance": caption.field_provenance,
             "t2v": caption.t2v, "i2v": caption.i2v, "status": caption.status, "reason": caption.reason,
-            "captioner": caption.captioner,
+            "captioner": caption.captioner, "provenance": own,
         })  # fmt: skip
-    return rows
+    return {"captions": rows}
+
+
+def _unseen(shot_id: str, own: str) -> Row:
+    from skyreels_platform.captioning.schema import StructuredCaption
+
+    return {
+        "shot_id": shot_id, "structured": StructuredCaption().to_json(), "field_provenance": "{}", "t2v": "", "i2v": "", "status": "empty",
+        "reason": "the shot lies between two sampled pictures: nothing of it was kept", "captioner": "", "provenance": own,
+    }  # fmt: skip

@@ -1,177 +1,233 @@
-"""Shots and scores of one ingest batch: per source, in a bounded child process, skipped where nothing changed.
+"""Shots, scores, crops and kept pictures of one ingest batch, all from one decode of each source.
 
-A row's provenance is known before the work (parents' provenance, code version, settings), so a source whose rows already carry it is
-not touched again: a repeat is a no-op, and a killed batch goes on where it stopped. A source that cannot be processed is a row of
-`failures`; the others go on, and a repeat tries it again, since a disk may have been away.
+`observe_batch` makes them together. `score_batch` then has nothing to do, unless a signal has changed since: it measures that signal
+alone, on the shots that are there.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from skyreels_platform.errors import DecodeError, SourceError
-from skyreels_platform.footage import local_copy
+from skyreels_platform.curation.steps import (
+    Row,
+    Rows,
+    StepResult,
+    count_work,
+    prune,
+    ready_sources,
+    run_step,
+    shots_by_source,
+)
+from skyreels_platform.footage import OpenStore, local_copy
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.ids import shot_id
 from skyreels_platform.ledger.provenance import hash_json, provenance
-from skyreels_platform.progress import track
 from skyreels_platform.recipe import ShotSettings
+from skyreels_platform.workers import Workers
 
-SHOTS_VERSION = "shots-1"
+if TYPE_CHECKING:
+    from skyreels_platform.curation.fingerprint_store import FingerprintStore
+
+SHOTS_VERSION = "shots-2"
 """Raise it when the same source would be cut otherwise."""
+SCORES_VERSION = "scores-2"
 
-MEMORY_BYTES = 6 << 30
-TIMEOUT_S = 3600.0
-_COMMIT_EVERY_S = 20.0  # work that a kill may cost
-
-Row = dict[str, Any]
+_OF_SHOTS = ("scores", "crops", "frames")  # tables with rows about shots, from the same pass
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepResult:
-    """What one step did for one batch."""
-
-    num_sources: int
-    num_made: int
-    """Sources worked on; the others were up to date."""
-    num_rows: int
-    failures: dict[str, str]
-    """source id -> reason."""
-    data_version: str
-    """Hash over the provenance of all rows."""
-
-
-def run_step(
-    home: Home, batch: str, *, step: str, table: str, provenance_of: Callable[[Row], str], work: Callable[[Row, Path], list[Row]],
-    is_final: Callable[[Row], bool] = lambda row: True,
-) -> StepResult:  # fmt: skip
-    """Make `table`'s rows for every ready source of a batch.
-
-    `provenance_of(source)` is the provenance that all rows of a source carry; `work(source, path)` makes them (without it) and
-    raises DecodeError or SourceError where it cannot. A source with a row that is not `is_final` is made again.
-    """
-    sources = home.ledger.rows("sources", {"batch": batch, "status": "ready"}).to_pylist()
-    expected = {source["source_id"]: provenance_of(source) for source in sources}
-    owner = _owners(home, batch)
+def observe_batch(home: Home, batch: str, settings: ShotSettings, workers: Workers, fingerprints: "FingerprintStore") -> StepResult:
+    """Cut every ready source of a batch into shots and measure them: tables `shots`, `scores`, `crops`, `frames`, `work`, and the
+    fingerprints."""
+    sources = ready_sources(home, batch)
+    expected = {source["source_id"]: shots_provenance(source, settings) for source in sources}
     current: dict[str, list[Row]] = {}
-    for row in home.ledger.rows(table, {"batch": batch}).to_pylist():
-        source_id = row["source_id"] if "source_id" in row else owner.get(row["shot_id"], "")
-        if row["provenance"] == expected.get(source_id):
-            current.setdefault(source_id, []).append(row)
-    current = {key: rows for key, rows in current.items() if all(map(is_final, rows))}
-    scope = f"{batch}/{step}"
-    failures: dict[str, Row] = {}
+    for row in home.ledger.rows("shots", {"batch": batch}).to_pylist():
+        if row["provenance"] == expected.get(row["source_id"]):
+            current.setdefault(row["source_id"], []).append(row)
     todo = [source for source in sources if source["source_id"] not in current]
-    committed = time.monotonic()
-    for source in track(todo, f"{batch}: {step}") if todo else ():
-        key = source["source_id"]
-        try:
-            with local_copy(source["uri"], open_store=home.open_store, scratch=home.work) as path:
-                rows = work(source, path)
-        except (DecodeError, SourceError) as error:
-            failures[key] = {"scope": scope, "source_id": key, "batch": batch, "step": step, "reason": str(error),
-                             "provenance": expected[key]}  # fmt: skip
-            continue
-        current[key] = [{**row, "batch": batch, "provenance": expected[key]} for row in rows]
-        if time.monotonic() - committed > _COMMIT_EVERY_S:
-            home.ledger.replace(table, batch, _flat(current))
-            committed = time.monotonic()
-    home.ledger.replace(table, batch, _flat(current))
-    home.ledger.replace("failures", scope, list(failures.values()))
+
+    def write(rows: Rows) -> None:
+        for table in _OF_SHOTS:
+            home.ledger.merge(table, rows.get(table, []))
+        fingerprints.put(rows.get("fingerprints", []))
+        for row in rows.get("shots", []):
+            current.setdefault(row["source_id"], []).append(row)
+        home.ledger.replace("shots", batch, [row for group in current.values() for row in group])
+        home.ledger.merge("work", count_work(home, rows.get("work", [])))
+
+    failures = run_step(
+        home, batch, step="shots", sources=todo, function=observe_source, workers=workers, write=write,
+        call_of=lambda source: (source, settings.model_dump(), home.open_store, str(home.work)),
+        provenance_of=lambda source: expected[source["source_id"]],
+    )  # fmt: skip
+    prune(home, batch, (*_OF_SHOTS, "captions"))
+    fingerprints.prune(batch, [row["shot_id"] for group in current.values() for row in group])
     return StepResult(
-        num_sources=len(sources), num_made=len(todo), num_rows=len(_flat(current)),
-        failures={key: row["reason"] for key, row in failures.items()},
+        num_sources=len(sources), num_made=len(todo), num_rows=sum(map(len, current.values())), failures=failures,
         data_version=hash_json(sorted((key, expected[key], key in failures) for key in expected)),
     )  # fmt: skip
 
 
-def segment_batch(home: Home, batch: str, settings: ShotSettings) -> StepResult:
-    """Cut every ready source of a batch into shots: table `shots`."""
-    from skyreels_platform.media.bounded import BoundedWorker
-
-    def work(source: Row, path: Path) -> list[Row]:
-        found = worker.call(cut_source, str(path), source, settings.model_dump())
-        return [_shot_row(source, shot) for shot in found]
-
-    with BoundedWorker(memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S) as worker:
-        return run_step(
-            home, batch, step="shots", table="shots", work=work,
-            provenance_of=lambda source: provenance(SHOTS_VERSION, settings, [source["provenance"]]),
-        )  # fmt: skip
+def observe_source(source: Row, settings: Mapping[str, Any], open_store: OpenStore, scratch: str) -> Rows:
+    """Everything about one source from one decode, as rows without their batch; runs in a worker."""
+    with local_copy(source["uri"], open_store=open_store, scratch=Path(scratch)) as path:
+        return observe_file(path, source, ShotSettings(**settings))
 
 
-def cut_source(path: str, source: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
-    """Shots of one source as plain values; runs in the child process. An image is one shot of one frame."""
-    from skyreels_platform.curation.shots import find_shots
-
-    if source["media"] == "image":
-        return [{"start_frame": 0, "end_frame": 1, "start_s": 0.0, "end_s": 0.0, "transition_in": "start", "votes": {}}]
-    return [asdict(shot) for shot in find_shots(Path(path), ShotSettings(**settings))]
-
-
-def score_batch(home: Home, batch: str) -> StepResult:
-    """Measure every signal of every shot of a batch: table `scores`."""
-    from skyreels_platform.curation.signals import SIGNALS
-    from skyreels_platform.media.bounded import BoundedWorker
-
-    versions = {name: signal.version for name, signal in SIGNALS.items()}
-    shots = shots_by_source(home, batch)
-
-    def work(source: Row, path: Path) -> list[Row]:
-        rows = shots.get(source["source_id"], [])
-        measured = worker.call(score_source, str(path), rows) if rows else []
-        return [{**score, "shot_id": row["shot_id"]} for row, scores in zip(rows, measured, strict=True) for score in scores]
-
-    with BoundedWorker(memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S) as worker:
-        return run_step(
-            home, batch, step="scores", table="scores", work=work,
-            provenance_of=lambda source: provenance("scores-1", versions, parents_of(source, shots)),
-        )  # fmt: skip
-
-
-def score_source(path: str, shots: list[Row]) -> list[list[Row]]:
-    """Scores of every shot of one source as plain values; runs in the child process."""
-    from skyreels_platform.curation.shots import Shot
-    from skyreels_platform.curation.signals import measure
+def observe_file(path: Path, source: Row, settings: ShotSettings) -> Rows:
+    """The same of a file at hand; `source` is its row of `sources`."""
+    from skyreels_platform.curation.fingerprint_store import fingerprint_row
+    from skyreels_platform.curation.observe import observe
     from skyreels_platform.media.probe import probe
 
+    started, cores = time.perf_counter(), time.process_time()
+    own = shots_provenance(source, settings)
+    rows: Rows = {table: [] for table in (*_OF_SHOTS, "fingerprints", "shots", "work")}
+    num_frames = 0
+    for seen in observe(path, probe(path), settings):
+        key = shot_id(source["source_id"], seen.shot.start_frame, seen.shot.end_frame)
+        num_frames = max(num_frames, seen.shot.end_frame)
+        rows["shots"].append({
+            **{name: getattr(seen.shot, name) for name in ("start_frame", "end_frame", "start_s", "end_s", "transition_in")},
+            "votes": json.dumps(seen.shot.votes, sort_keys=True), "shot_id": key, "source_id": source["source_id"],
+            "fps_num": source["fps_num"], "fps_den": source["fps_den"], "provenance": own,
+        })  # fmt: skip
+        rows["scores"] += [score_row(key, own, asdict(score)) for score in seen.scores]
+        rows["crops"].append(crop_row(key, own, seen.regions, source))
+        rows["frames"] += frame_rows(key, own, seen.frames)
+        rows["fingerprints"].append(fingerprint_row(key, seen.fingerprint, fingerprint_provenance(own)))
+    rows["work"].append(work_row(source, "shots", num_frames, started, cores))
+    return rows
+
+
+def score_batch(home: Home, batch: str, workers: Workers) -> StepResult:
+    """Measure every signal that a shot of the batch lacks in its present version: tables `scores` and `crops`."""
+    from skyreels_platform.curation.signals import SIGNALS
+
+    sources = ready_sources(home, batch)
+    shots = shots_by_source(home, batch)
+    stored = {
+        (row["shot_id"], row["signal"]): row["provenance"]
+        for row in home.ledger.rows("scores", {"batch": batch}, ["shot_id", "signal", "provenance"]).to_pylist()
+    }  # fmt: skip
+    stale = {
+        source["source_id"]: [
+            name for name in SIGNALS
+            if any(stored.get((row["shot_id"], name)) != score_provenance(name, row["provenance"])
+                   for row in shots.get(source["source_id"], []))
+        ]
+        for source in sources
+    }  # fmt: skip
+    todo = [source for source in sources if stale[source["source_id"]]]
+
+    def write(rows: Rows) -> None:
+        for table in ("scores", "crops"):
+            home.ledger.merge(table, rows.get(table, []))
+        home.ledger.merge("work", count_work(home, rows.get("work", [])))
+
+    versions = {name: signal.version for name, signal in SIGNALS.items()}
+    failures = run_step(
+        home, batch, step="scores", sources=todo, function=measure_source, workers=workers, write=write,
+        call_of=lambda source: (source, shots[source["source_id"]], stale[source["source_id"]], home.open_store, str(home.work)),
+        provenance_of=lambda source: provenance(SCORES_VERSION, versions, [source["provenance"]]),
+    )  # fmt: skip
+    _remove_dropped_signals(home, batch, SIGNALS)
+    return StepResult(
+        num_sources=len(sources), num_made=len(todo), failures=failures,
+        num_rows=home.ledger.rows("scores", {"batch": batch}, ["provenance"]).num_rows,
+        data_version=hash_json([versions, sorted(
+            (source["source_id"], [row["provenance"] for row in shots.get(source["source_id"], [])], source["source_id"] in failures)
+            for source in sources
+        )]),
+    )  # fmt: skip
+
+
+def measure_source(source: Row, shots: list[Row], names: list[str], open_store: OpenStore, scratch: str) -> Rows:
+    """Some signals of the shots of one source, as rows without their batch; runs in a worker."""
+    from skyreels_platform.curation.observe import measure
+    from skyreels_platform.curation.segments import Shot
+    from skyreels_platform.curation.signals import SIGNALS, places
+    from skyreels_platform.media.probe import probe
+
+    started, cores = time.perf_counter(), time.process_time()
+    names = [name for name in SIGNALS if name in names]
+    placed = set(names) & places().keys()
+    kinds = {name: kind for name, kind in SIGNALS.items() if name in names or (placed and name in places())}
     spans = [
         Shot(start_frame=row["start_frame"], end_frame=row["end_frame"], start_s=row["start_s"], end_s=row["end_s"],
-             transition_in=row["transition_in"], votes=json.loads(row["votes"]))
+             transition_in=row["transition_in"])
         for row in shots
     ]  # fmt: skip
-    return [[asdict(score) for score in scores] for scores in measure(Path(path), probe(Path(path)), spans)]
+    rows: Rows = {"scores": [], "crops": [], "work": []}
+    with local_copy(source["uri"], open_store=open_store, scratch=Path(scratch)) as path:
+        for row, (scores, regions) in zip(shots, measure(path, probe(path), spans, kinds=kinds.values()), strict=True):
+            rows["scores"] += [score_row(row["shot_id"], row["provenance"], asdict(score)) for score in scores if score.signal in names]
+            if placed:
+                rows["crops"].append(crop_row(row["shot_id"], row["provenance"], regions, source))
+    rows["work"].append(work_row(source, "scores", max(span.end_frame for span in spans), started, cores))
+    return rows
 
 
-def shots_by_source(home: Home, batch: str) -> dict[str, list[Row]]:
-    """source id -> its shots in order of time."""
-    found: dict[str, list[Row]] = {}
-    for row in sorted(home.ledger.rows("shots", {"batch": batch}).to_pylist(), key=lambda row: row["start_frame"]):
-        found.setdefault(row["source_id"], []).append(row)
-    return found
+# ---- rows ----------------------------------------------------------------------------------------------------------------------
 
 
-def parents_of(source: Row, shots: Mapping[str, list[Row]]) -> list[str]:
-    """Provenance of a source and of its shots: what rows about shots are made from."""
-    return [source["provenance"], *(row["provenance"] for row in shots.get(source["source_id"], []))]
+def shots_provenance(source: Row, settings: ShotSettings) -> str:
+    """What all shots of a source carry."""
+    return provenance(SHOTS_VERSION, settings, [source["provenance"]])
 
 
-def _owners(home: Home, batch: str) -> dict[str, str]:
-    shots = home.ledger.rows("shots", {"batch": batch}, ["shot_id", "source_id"])
-    return dict(zip(shots["shot_id"].to_pylist(), shots["source_id"].to_pylist(), strict=True))
+def score_provenance(signal: str, shot_provenance: str) -> str:
+    """A score is made from its shot by one version of its signal, whatever becomes of the others."""
+    from skyreels_platform.curation.signals import SIGNALS
+
+    return provenance(f"{SCORES_VERSION} {signal} {SIGNALS[signal].version}", {}, [shot_provenance])
 
 
-def _shot_row(source: Row, shot: Row) -> Row:
+def score_row(key: str, shot_provenance: str, score: Row) -> Row:
+    return {**score, "shot_id": key, "provenance": score_provenance(score["signal"], shot_provenance)}
+
+
+def crop_row(key: str, shot_provenance: str, regions: Iterable[Any], source: Row) -> Row:
+    """The clean rectangle of a shot whose source is displayed at the width and height of `source`."""
+    from skyreels_platform.curation.crop import CROP_VERSION, clean_crop
+    from skyreels_platform.curation.signals import places
+
+    regions = list(regions)
+    crop = clean_crop(source["width"], source["height"], regions)
     return {
-        **{key: shot[key] for key in ("start_frame", "end_frame", "start_s", "end_s", "transition_in")},
-        "votes": json.dumps(shot["votes"], sort_keys=True),
-        "shot_id": shot_id(source["source_id"], shot["start_frame"], shot["end_frame"]),
-        "source_id": source["source_id"], "fps_num": source["fps_num"], "fps_den": source["fps_den"],
+        "shot_id": key, "x": crop.x, "y": crop.y, "width": crop.width, "height": crop.height, "area_share": crop.area_share,
+        "status": crop.status, "reason": crop.reason, "regions": json.dumps([asdict(region) for region in regions]),
+        "provenance": provenance(CROP_VERSION, places(), [shot_provenance]),
     }  # fmt: skip
 
 
-def _flat(rows: Mapping[str, Iterable[Row]]) -> list[Row]:
-    return [row for group in rows.values() for row in group]
+def fingerprint_provenance(shot_provenance: str) -> str:
+    from skyreels_platform.curation.fingerprint import FINGERPRINT_VERSION
+
+    return provenance(FINGERPRINT_VERSION, {}, [shot_provenance])
+
+
+def frame_rows(key: str, shot_provenance: str, frames: Iterable[Any]) -> list[Row]:
+    from skyreels_platform.curation.kept_frames import KEPT_FRAMES_VERSION
+
+    own = provenance(KEPT_FRAMES_VERSION, {}, [shot_provenance])
+    return [{**asdict(frame), "shot_id": key, "position": position, "provenance": own} for position, frame in enumerate(frames)]
+
+
+def work_row(source: Row, step: str, num_frames: int, started: float, cores: float) -> Row:
+    """What one decode took; `started` and `cores` are perf_counter and process_time at its beginning."""
+    return {
+        "source_id": source["source_id"], "step": step, "num_decodes": 1, "num_frames": num_frames,
+        "wall_s": time.perf_counter() - started, "core_s": time.process_time() - cores,
+        "provenance": provenance("work-1", step, [source["provenance"]]),
+    }  # fmt: skip
+
+
+def _remove_dropped_signals(home: Home, batch: str, known: Iterable[str]) -> None:
+    rows = home.ledger.rows("scores", {"batch": batch}, ["signal"])
+    if set(rows["signal"].unique().to_pylist()) - set(known):
+        table = home.ledger.rows("scores", {"batch": batch})
+        home.ledger.replace("scores", batch, table.filter([name in set(known) for name in table["signal"].to_pylist()]))

@@ -23,7 +23,7 @@ from skyreels_platform.recipe import DatasetSettings, Recipe
 SPATIAL_STRIDE = 8
 """Of both codecs (model.codec, which needs torch)."""
 
-SNAPSHOT_VERSION = "snapshot-1"
+SNAPSHOT_VERSION = "snapshot-2"
 """Raise it when the same shots would give other clips."""
 
 Row = dict[str, Any]
@@ -81,9 +81,11 @@ def freeze(home: Home, dataset: str, *, stage: str, recipe: Recipe) -> Snapshot:
 def _passed_shots(home: Home, stage: str) -> list[Row]:
     return home.ledger.query(
         """
-        SELECT shots.*, sources.uri, sources.width, sources.height, sources.media, captions.t2v AS caption,
-               captions.provenance AS caption_provenance
+        SELECT shots.*, sources.uri, sources.media, captions.t2v AS caption, captions.provenance AS caption_provenance,
+               coalesce(crops.x, 0) AS x, coalesce(crops.y, 0) AS y,
+               coalesce(crops.width, sources.width) AS width, coalesce(crops.height, sources.height) AS height
         FROM verdicts JOIN shots USING (shot_id) JOIN sources USING (source_id) JOIN captions USING (shot_id)
+        LEFT JOIN crops ON crops.shot_id = shots.shot_id
         WHERE verdicts.stage = $stage AND verdicts.verdict = 'pass' AND captions.status IN ('ok', 'empty')
         ORDER BY shot_id
         """,
@@ -92,14 +94,15 @@ def _passed_shots(home: Home, stage: str) -> list[Row]:
 
 
 def _clips(shot: Row, buckets: DualAxisBuckets, settings: DatasetSettings) -> list[Row]:
-    """Up to `max_clips_per_shot` clips, evenly spread over the shot, overlapping where it is short."""
+    """Up to `max_clips_per_shot` clips of the shot's clean rectangle, evenly spread over the shot, overlapping where it is short."""
     length = shot["end_frame"] - shot["start_frame"]
     fps = Fraction(shot["fps_num"], shot["fps_den"]) if shot["media"] == "video" else Fraction(24)
     bucket = buckets.assign(shot["width"], shot["height"], length, fps)
     span = min(length, -(-(bucket.num_frames - 1) * fps // bucket.train_fps) + 1)  # source frames that one clip covers
     count = min(settings.max_clips_per_shot, 1 + (length - span) // 2)  # starts at least two frames apart
     starts = [round(k * (length - span) / max(1, count - 1)) for k in range(count)]
-    crop = _centre_crop(shot["width"], shot["height"], bucket.width, bucket.height)
+    left, top, *size = _centre_crop(shot["width"], shot["height"], bucket.width, bucket.height)
+    crop = shot["x"] + left, shot["y"] + top, size[0], size[1]
     return [_clip_row(shot, shot["start_frame"] + start, span, crop, bucket) for start in starts]
 
 

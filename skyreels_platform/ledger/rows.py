@@ -102,6 +102,8 @@ def _fits(value: Any, kind: pa.DataType) -> bool:
     """Whether a value is of a type. Arrow itself would cut 1.5 to 1, take True for 1 and split a text into a list of letters."""
     if pa.types.is_string(kind):
         return isinstance(value, str)
+    if pa.types.is_binary(kind):
+        return isinstance(value, bytes)
     if pa.types.is_boolean(kind):
         return isinstance(value, bool | np.bool_)
     if pa.types.is_list(kind):

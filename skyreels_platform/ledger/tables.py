@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-_TEXT, _INT, _REAL, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_TEXT, _INT, _REAL, _FLAG, _BYTES = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.binary()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,39 @@ TABLES: dict[str, TableSpec] = {
             shot_id=_TEXT, batch=_TEXT, signal=_TEXT, value=_REAL, unit=_TEXT, version=_TEXT,
             outcome=_TEXT,    # measured | unknown | not_applicable
             reason=_TEXT,
+        ),
+        _table(
+            "crops", "the clean rectangle of one shot", "shot_id", "batch",
+            shot_id=_TEXT, batch=_TEXT, x=_INT, y=_INT, width=_INT, height=_INT,  # displayed pixels of the source
+            area_share=_REAL,  # of the whole picture
+            status=_TEXT,      # whole | cropped | refused (no large enough rectangle is clean: the picture stays whole)
+            reason=_TEXT,      # what was avoided, or why not
+            regions=_TEXT,     # JSON: [{"kind", "x0", "y0", "x1", "y1"}], shares of the frame
+        ),
+        _table(
+            "frames", "one kept picture of one shot", "shot_id position", "batch",
+            shot_id=_TEXT, batch=_TEXT, position=_INT, frame=_INT, time_s=_REAL,  # frame: index in the source
+            image=_BYTES,      # JPEG, at most 256 px on the short side
+        ),
+        _table(
+            "work", "what one step spent on one source, over all its runs", "source_id step", None,
+            source_id=_TEXT, step=_TEXT, batch=_TEXT, num_decodes=_INT,
+            num_frames=_INT, wall_s=_REAL, core_s=_REAL,  # of the last run
+        ),
+        _table(
+            "matches", "a shot that repeats an earlier shot", "shot_id other_id", "batch",
+            shot_id=_TEXT, other_id=_TEXT, batch=_TEXT, similarity=_REAL,
+            start_s=_REAL, other_start_s=_REAL, duration_s=_REAL,  # the part that both show, from each shot's own start
+            speed=_REAL,       # seconds of the other shot per second of this one
+        ),
+        _table(
+            "duplicates", "a shot that belongs to a group of more than one", "shot_id", None,
+            shot_id=_TEXT, group_id=_TEXT, kept_id=_TEXT, similarity=_REAL,  # to the shot that is kept; 1 for that one
+        ),
+        _table(
+            "pool_versions", "one committed set of thresholds", "pool_version", None,
+            pool_version=_TEXT, stage=_TEXT, bounds=_TEXT, recipe_hash=_TEXT, note=_TEXT, num_pass=_INT, gained=_INT, lost=_INT,
+            diff=_TEXT,        # JSON: reason kind -> shots gained and lost
         ),
         _table(
             "captions", "the caption of one shot", "shot_id", "batch",

@@ -60,7 +60,7 @@ def frames(path: str | Path, *, size: Size | None = None, start: int = 0, stop: 
         return
     timeline = read_timeline(path)
     end = timeline.num_frames if stop is None else min(stop, timeline.num_frames)
-    for index, picture, damaged in _gapless(path, timeline, max(start, 0), end, DAMAGE_LIMIT):
+    for index, picture, damaged in gapless(path, timeline, max(start, 0), end, DAMAGE_LIMIT):
         image = _convert(picture, timeline, None, size)
         yield Frame(index=index, time_s=float(timeline.time(index)), image=image, damaged=damaged)
 
@@ -91,7 +91,7 @@ def clip(
         return _fit(read_still(path).image, crop, size)[None].repeat(len(wanted), axis=0)
     out = np.empty((len(wanted), size[1], size[0], 3), np.uint8)
     filled = 0
-    for index, picture, damaged in _gapless(path, timeline, start_frame, wanted[-1] + 1, 1.0):
+    for index, picture, damaged in gapless(path, timeline, start_frame, wanted[-1] + 1, 1.0):
         if index != wanted[filled]:
             continue
         if damaged:
@@ -127,7 +127,7 @@ def sample(timeline: Timeline | None, start: int, end: int, fps: Fraction | floa
     return [start + int(i) for i in np.where(nearer_right, right, left)]
 
 
-def _gapless(path: Path, timeline: Timeline, start: int, stop: int, limit: float) -> Iterator[tuple[int, VideoFrame, bool]]:
+def gapless(path: Path, timeline: Timeline, start: int, stop: int, limit: float) -> Iterator[tuple[int, VideoFrame, bool]]:
     """Index, decoded picture and whether it stands in for a damaged one, for every index from start to stop.
 
     limit: the share of damaged pictures above which DecodeError is raised.

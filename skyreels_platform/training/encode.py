@@ -11,7 +11,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from skyreels_platform.curation.batches import MEMORY_BYTES, TIMEOUT_S
 from skyreels_platform.errors import LedgerError
 from skyreels_platform.footage import local_copy
 from skyreels_platform.home import Home
@@ -20,6 +19,7 @@ from skyreels_platform.ledger.ids import make_id
 from skyreels_platform.ledger.provenance import hash_json, provenance
 from skyreels_platform.progress import track
 from skyreels_platform.recipe import CodecSettings, Recipe, TextSettings
+from skyreels_platform.workers import MEMORY_BYTES, TIMEOUT_S
 
 ENCODE_VERSION = "encode-1"
 """Raise it when the same clip would give other latents."""

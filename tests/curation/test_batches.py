@@ -5,21 +5,25 @@ from pathlib import Path
 import pytest
 
 from resources.home import open_home
+from resources.vectors import open_vectors
 from skyreels_platform.captioning.batches import caption_batch
-from skyreels_platform.curation.batches import StepResult, score_batch, segment_batch
+from skyreels_platform.curation.batches import observe_batch, score_batch
 from skyreels_platform.curation.signals import SIGNALS
 from skyreels_platform.curation.standing import captions_gate, shots_gate
+from skyreels_platform.curation.steps import StepResult, decodes_per_source
 from skyreels_platform.footage import list_footage
 from skyreels_platform.home import Home
 from skyreels_platform.ingest import register_batch
 from skyreels_platform.ledger.tables import TABLES
 from skyreels_platform.media.intake import read_batch
 from skyreels_platform.recipe import CaptionSettings, ShotSettings
+from skyreels_platform.workers import LocalWorkers
 from tests.media import broken_files
 from tests.micro import render_footage
 
 SHOTS = ShotSettings(transnet=False, min_length_s=0.7, max_length_s=20.0)
 CAPTIONS = CaptionSettings(backend="rules", num_frames=8)
+WORKERS = LocalWorkers(num_workers=2)
 
 
 class Batch:
@@ -27,6 +31,7 @@ class Batch:
 
     def __init__(self, root: Path) -> None:
         self.home: Home = open_home(str(root / "home"))
+        self.vectors = open_vectors(str(root / "home" / "vectors"))
         self.good, self.broken = render_footage(root / "footage")
         self.still = broken_files.still(root / "footage" / "still.png")
         self.gone = broken_files.still(root / "footage" / "gone.png", size=(80, 60))
@@ -41,8 +46,8 @@ class Batch:
 
     def run(self, shots: ShotSettings) -> tuple[StepResult, StepResult, StepResult]:
         return (
-            segment_batch(self.home, self.key, shots), score_batch(self.home, self.key),
-            caption_batch(self.home, self.key, CAPTIONS, seed=0),
+            observe_batch(self.home, self.key, shots, WORKERS, self.vectors), score_batch(self.home, self.key, WORKERS),
+            caption_batch(self.home, self.key, CAPTIONS, seed=0, workers=WORKERS),
         )  # fmt: skip
 
     def versions(self) -> dict[str, int]:
@@ -80,6 +85,24 @@ def test_every_shot_has_every_score_and_one_caption(batch: Batch):
     assert "red circle" in captions[film["shot_id"]]["t2v"]
 
 
+def test_each_source_was_decoded_once(batch: Batch):
+    work = batch.home.ledger.rows("work").to_pylist()
+    assert {(row["source_id"], row["step"], row["num_decodes"]) for row in work} == {
+        (batch.source[name], "shots", 1) for name in ("one.mp4", "still.png")
+    }  # fmt: skip
+    assert [row["num_frames"] for row in work if row["source_id"] == batch.source["one.mp4"]] == [99]
+    assert decodes_per_source(batch.home, batch.key) == 1
+
+
+def test_every_shot_has_a_crop_pictures_and_a_fingerprint(batch: Batch):
+    shots = set(batch.home.ledger.rows("shots")["shot_id"].to_pylist())
+    assert set(batch.home.ledger.rows("crops")["shot_id"].to_pylist()) == shots
+    frames = batch.home.ledger.rows("frames").to_pylist()
+    assert {row["shot_id"] for row in frames} == shots
+    assert set(batch.vectors.standing(shots)) == shots
+    assert all(row["image"].startswith(b"\xff\xd8") for row in frames)
+
+
 def test_the_gates_pass_because_nothing_was_lost(batch: Batch):
     assert shots_gate(batch.home, batch.key)[0]
     assert captions_gate(batch.home, batch.key)[0]
@@ -88,16 +111,28 @@ def test_the_gates_pass_because_nothing_was_lost(batch: Batch):
 def test_a_repeat_tries_what_failed_and_writes_nothing(batch: Batch):
     before = batch.versions()
     again = batch.run(SHOTS)
-    assert [result.num_made for result in again] == [2, 2, 2], "the two broken sources; the good ones are up to date"
+    assert [result.num_made for result in again] == [2, 0, 0], "the two broken sources; the good ones are up to date"
     assert [result.data_version for result in again] == [result.data_version for result in batch.first]
     assert [result.failures for result in again] == [result.failures for result in batch.first]
     assert batch.versions() == before
 
 
+def test_a_changed_signal_is_measured_alone(batch: Batch):
+    rows = batch.home.ledger.rows("scores").to_pylist()
+    older = [{**row, "value": -1.0, "version": "0", "provenance": "older"} if row["signal"] == "luma" else row for row in rows]
+    batch.home.ledger.replace("scores", batch.key, older)
+    crops = batch.home.ledger.version("crops")
+    assert score_batch(batch.home, batch.key, WORKERS).num_made == 2
+    assert batch.home.ledger.rows("scores").to_pylist() == rows
+    assert batch.home.ledger.version("crops") == crops
+    steps = {(row["step"], row["num_decodes"]) for row in batch.home.ledger.rows("work").to_pylist()}
+    assert steps == {("shots", 1), ("scores", 1)}
+
+
 def test_changed_settings_make_again_what_depends_on_them_and_changing_back_gives_the_same_rows(batch: Batch):
     rows = batch.home.ledger.rows("shots").to_pylist()
     changed = batch.run(SHOTS.model_copy(update={"max_length_s": 1.2}))
-    assert [result.num_made for result in changed] == [4, 4, 4]
+    assert [result.num_made for result in changed] == [4, 0, 2], "the pass that cuts also measures"
     assert changed[0].data_version != batch.first[0].data_version
     assert changed[0].num_rows == 7, "each shot of 2.1 s is split in two"
     assert batch.home.ledger.rows("scores").num_rows == 7 * len(SIGNALS)
@@ -108,7 +143,7 @@ def test_changed_settings_make_again_what_depends_on_them_and_changing_back_give
 
 def test_a_file_that_comes_back_is_taken(batch: Batch):
     broken_files.still(batch.gone, size=(80, 60))
-    shots = segment_batch(batch.home, batch.key, SHOTS)
+    shots = observe_batch(batch.home, batch.key, SHOTS, WORKERS, batch.vectors)
     assert set(shots.failures) == {batch.source["two.mp4"]}
     assert shots.num_rows == batch.first[0].num_rows + 1
     assert shots.data_version != batch.first[0].data_version

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from skyreels_platform.curation.scoring import BoundaryScore, Report, Truth, reports_of, score
-from skyreels_platform.curation.shots import Shot, find_shots, frame_edges_s, shots_between
-from skyreels_platform.curation.voters import SIZE, Votes, vote
+from skyreels_platform.curation.segments import Shot
+from skyreels_platform.curation.shots import find_shots
+from skyreels_platform.curation.voters import Votes, vote
 from skyreels_platform.curation.voters.cuts import runs
-from skyreels_platform.curation.voters.fusion import Boundary, fuse
+from skyreels_platform.curation.voters.fusion import fuse
 from skyreels_platform.errors import DecodeError
-from skyreels_platform.media.decode import frames
 from skyreels_platform.media.encode import write_video
+from skyreels_platform.media.pyramid import pyramid
 from skyreels_platform.media.sample_film import FilmSpec, FilmTruth, render_film
 from skyreels_platform.media.sample_scene import Background, Camera, SceneSpec, Subject
 from skyreels_platform.recipe import ShotSettings
@@ -27,51 +28,6 @@ PLAIN = ShotSettings(transnet=False, min_length_s=0.5, max_length_s=60)
 
 def spans(shots: list[Shot]) -> list[tuple[int, int, str]]:
     return [(shot.start_frame, shot.end_frame, shot.transition_in) for shot in shots]
-
-
-def boundary(end: int, start: int, kind: str = "cut") -> Boundary:
-    return Boundary(end=end, start=start, kind=kind, votes={"content": 40.0})
-
-
-# ---- from boundaries to shots --------------------------------------------------------------------------------------------------
-
-
-def test_shots_lie_between_boundaries_and_transitions_belong_to_none() -> None:
-    shots = shots_between([boundary(40, 40), boundary(60, 72, "dissolve")], np.arange(101) / 25, max_length_s=60)
-    assert spans(shots) == [(0, 40, "start"), (40, 60, "cut"), (72, 100, "dissolve")]
-    assert (shots[2].start_s, shots[2].end_s) == (2.88, 4.0)
-    assert shots[0].votes == {}
-    assert shots[1].votes == {"content": 40.0}
-
-
-def test_a_film_that_begins_and_ends_with_a_fade_has_no_shot_there() -> None:
-    shots = shots_between([boundary(0, 10, "fade"), boundary(90, 100, "fade")], np.arange(101) / 25, max_length_s=60)
-    assert spans(shots) == [(10, 90, "fade")]
-
-
-def test_long_shots_are_split_into_equal_parts() -> None:
-    shots = shots_between([boundary(20, 20)], np.arange(121) / 24, max_length_s=1.5)
-    assert spans(shots) == [(0, 20, "start"), (20, 53, "cut"), (53, 87, "split"), (87, 120, "split")]
-    assert max(shot.end_s - shot.start_s for shot in shots) <= 1.5
-    assert shots[1].votes
-    assert not shots[2].votes
-
-
-def test_a_shot_of_just_the_longest_length_is_whole() -> None:
-    assert spans(shots_between([], np.arange(49) / 24, max_length_s=2.0)) == [(0, 48, "start")]
-
-
-def test_parts_are_short_enough_under_a_variable_frame_rate() -> None:
-    times = np.concatenate([np.arange(50) / 50, 1 + np.arange(51) / 5])  # 1 s at 50 fps, 10 s at 5 fps
-    shots = shots_between([], times, max_length_s=4.0)
-    assert max(shot.end_s - shot.start_s for shot in shots) <= 4.0
-    assert [shot.end_frame for shot in shots[:-1]] == [shot.start_frame for shot in shots[1:]]
-    assert spans(shots)[0][0] == 0
-    assert spans(shots)[-1][1] == 100
-
-
-def test_a_length_below_one_frame_gives_single_frames() -> None:
-    assert [shot.end_frame - shot.start_frame for shot in shots_between([], np.arange(6) / 5, max_length_s=0.1)] == [1] * 5
 
 
 # ---- drawn films ---------------------------------------------------------------------------------------------------------------
@@ -128,20 +84,6 @@ def test_seconds_are_presentation_times(tmp_path: Path) -> None:
     assert second.end_s == pytest.approx(40 * 1001 / 30000, abs=1e-3)
 
 
-def test_the_last_frame_lasts_as_long_as_the_median_frame() -> None:
-    pictures = [np.zeros((SIZE[1], SIZE[0], 3), np.uint8)] * 4
-    votes = voted(pictures, [0.0, 0.1, 0.2, 0.7])
-    assert frame_edges_s(votes).tolist() == pytest.approx([0.0, 0.1, 0.2, 0.7, 0.8])
-    assert frame_edges_s(voted(pictures[:1], [0.0])).tolist() == [0.0, 0.0]
-
-
-def voted(pictures: list[np.ndarray], times_s: list[float]) -> Votes:
-    from skyreels_platform.media.decode import Frame
-
-    given = (Frame(index=i, time_s=t, image=picture) for i, (picture, t) in enumerate(zip(pictures, times_s, strict=True)))
-    return vote(given, transnet=False)
-
-
 def test_an_image_is_one_shot_of_one_frame(tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "still.png"), np.full((50, 70, 3), 120, np.uint8))
     for transnet in (False, True):
@@ -164,7 +106,7 @@ Reporter = Callable[[Votes], list[Report]]
 
 
 def fused(votes: Votes) -> list[Report]:
-    return reports_of(shots_between(fuse(votes), frame_edges_s(votes), max_length_s=1e9))
+    return [(boundary.end, boundary.start) for boundary in fuse(votes) if 0 < boundary.end and boundary.start < len(votes)]
 
 
 def transnet_alone(votes: Votes) -> list[Report]:
@@ -187,7 +129,7 @@ def compare(footage: Path, reporters: dict[str, Reporter], *, transnet: bool) ->
     for annotation in sorted((footage / "truth").glob("*.json")):
         value = json.loads(annotation.read_text(encoding="utf-8"))
         truth = Truth.from_json(value)
-        votes = vote(frames(footage / "videos" / value["file"], size=SIZE), transnet=transnet)
+        votes = vote(pyramid(footage / "videos" / value["file"], small_only=True), transnet=transnet)
         for name, reporter in reporters.items():
             result = score(reporter(votes), truth)
             totals[name] += result

@@ -11,16 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
-from skyreels_platform.curation.voters import SIZE, Votes, vote
+from skyreels_platform.curation.voters import Votes, vote
 from skyreels_platform.curation.voters.blend import mixing
 from skyreels_platform.curation.voters.cuts import find_cuts, is_flash, opinions_of
 from skyreels_platform.curation.voters.fades import find_fades
 from skyreels_platform.curation.voters.fusion import Boundary, fuse
 from skyreels_platform.curation.voters.jump import quantiles
 from skyreels_platform.curation.voters.mixes import find_mixes
-from skyreels_platform.media.decode import Frame
+from skyreels_platform.media.pyramid import SMALL, Levels
 
-WIDTH, HEIGHT = SIZE
+WIDTH, HEIGHT = SMALL
 Picture = np.ndarray
 
 
@@ -51,7 +51,9 @@ def mixed(one: Picture, other: Picture, share: float) -> Picture:
 
 
 def voted(pictures: list[Picture], *, transnet: bool = False, fps: float = 24) -> Votes:
-    return vote((Frame(index=i, time_s=i / fps, image=picture) for i, picture in enumerate(pictures)), transnet=transnet)
+    return vote(
+        (Levels(index=i, time_s=i / fps, small=picture, picture=None, still=None) for i, picture in enumerate(pictures)), transnet=transnet
+    )
 
 
 def cuts_of(pictures: list[Picture]) -> list[int]:
@@ -314,8 +316,9 @@ def test_without_the_network_torch_is_not_imported() -> None:
         "import sys, numpy as np\n"
         "from skyreels_platform.curation.shots import find_shots\n"
         "from skyreels_platform.curation.voters import vote\n"
-        "from skyreels_platform.media.decode import Frame\n"
-        "vote([Frame(index=0, time_s=0.0, image=np.zeros((81, 144, 3), np.uint8))], transnet=False)\n"
+        "from skyreels_platform.media.pyramid import Levels\n"
+        "frame = Levels(index=0, time_s=0.0, small=np.zeros((81, 144, 3), np.uint8), picture=None, still=None)\n"
+        "vote([frame], transnet=False)\n"
         "sys.exit('torch' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=120, check=False).returncode == 0

@@ -6,9 +6,11 @@ span once and in order, then gives its score. It keeps running sums, never frame
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
+
+from skyreels_platform.media.pyramid import Still
 
 Outcome = Literal["measured", "unknown", "not_applicable"]
 
@@ -35,12 +37,16 @@ class ShotInfo:
     media: str
     """video | image."""
     num_frames: int
+    """Final only when the scores are asked for: while a shot streams, nobody knows its end."""
     duration_s: float
+    """As num_frames."""
     fps: float
     """Average rate of the source; 0 for an image."""
     width: int
     """Displayed width of the source in pixels, not of the frames that signals see."""
     height: int
+    bitrate: int | None = None
+    """Bits per second of the whole file; None for an image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,21 +63,47 @@ class Motion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One frame as signals see it: at most 256 px on the short side."""
+    """One frame of a shot as signals see it: every frame small, about 8 a second as a picture, about 2 a second in detail."""
 
     rgb: np.ndarray
-    """(h, w, 3) uint8."""
+    """(81, 144, 3) uint8, stretched to 16:9 whatever the source's shape."""
     grey: np.ndarray
-    """(h, w) uint8, BT.601 luma on the full range."""
+    """(81, 144) uint8 full-range luma."""
     luma: float
     """Mean of `grey`, 0 to 1."""
     contrast: float
     """Standard deviation of `grey`, 0 to 0.5."""
-    plane: np.ndarray | None
-    """(h, w) uint8: the one of grey, R, G and B with the largest contrast (luma alone does not see a red ball on grey ground of
-    equal luma). Only on sampled frames, about 8 a second and the first; None between."""
-    motion: Motion | None
-    """Motion since the sampled frame before; None on the shot's first frame and between sampled frames."""
+    time_s: float
+    """Seconds since the source's first frame."""
+    picture: np.ndarray | None = None
+    """(h, w, 3) uint8, square pixels, at most 256 on the short side and 768 on the long one; None between sampled frames."""
+    plane: np.ndarray | None = None
+    """(h, w) uint8: the one of luma, R, G and B of `picture` with the largest contrast (luma alone does not see a red ball on grey
+    ground of equal luma)."""
+    motion: Motion | None = None
+    """Motion since the sampled frame before; None on the shot's first sampled frame and between sampled frames."""
+    still: Still | None = None
+    """With every fourth picture or so."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Region:
+    """Where in the frame something was found that a crop may have to avoid; shares of width and height, 0 to 1."""
+
+    kind: str
+    """Name of the signal that found it."""
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+class Shared(Protocol):
+    """Running sums that several signals of one shot read; made once per shot and fed before the signals."""
+
+    def __init__(self, shot: ShotInfo) -> None: ...
+
+    def add(self, sample: Sample) -> None: ...
 
 
 class Signal(ABC):
@@ -87,8 +119,13 @@ class Signal(ABC):
     needs_pixels: ClassVar[bool] = True
     """False: the value follows from ShotInfo alone and stands even if no frame can be decoded."""
 
+    shared: ClassVar[type["Shared"] | None] = None
+    """What this signal reads together with others of the same shot, if anything."""
+
     def __init__(self, shot: ShotInfo) -> None:
         self.shot = shot
+        self.shared_state: Any = None
+        """This shot's instance of `shared`."""
 
     def add(self, sample: Sample) -> None:  # noqa: B027 (a signal that needs no pixels leaves it as it is)
         """See the next frame of the shot."""
@@ -96,6 +133,10 @@ class Signal(ABC):
     @abstractmethod
     def result(self) -> Score:
         """The score, once every frame of the shot has been seen."""
+
+    def regions(self) -> list[Region]:
+        """What was found, and where; most signals find nothing that has a place."""
+        return []
 
     @classmethod
     def measured(cls, value: float) -> Score:

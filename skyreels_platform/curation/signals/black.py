@@ -12,7 +12,7 @@ class Black(MeanSignal):
     Source: paper 3.1 names a black screen filter by heuristics; definition and threshold are our choice.
     """
 
-    name, unit, version = "black", "share of frames", "1"
+    name, unit, version = "black", "share of frames", "2"
 
     def of_frame(self, sample: Sample) -> float:
         return float(sample.luma < DARKEST)

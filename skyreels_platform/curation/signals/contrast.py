@@ -9,7 +9,7 @@ class Contrast(MeanSignal):
     Source: our choice; the paper counts it among visual quality without a definition.
     """
 
-    name, unit, version = "contrast", "0 to 0.5", "1"
+    name, unit, version = "contrast", "0 to 0.5", "2"
 
     def of_frame(self, sample: Sample) -> float:
         return sample.contrast

@@ -16,9 +16,10 @@ STEP = 2
 """Flow is kept at every second pixel on both axes; the method's own grid is twice as wide."""
 _WINDOW = 1 / 24
 """Side of that window, share of the frame's short side."""
-_GRID = 24
+_GRID = 16
 """Points along the short side at which the camera's motion is fitted."""
 _ROUNDS = 6
+_CONVERGED = 1e-3  # pixels by which the last round moved the middle or the corners at most
 
 
 class FlowMeter:
@@ -35,17 +36,18 @@ class FlowMeter:
     def measure(self, before: np.ndarray, after: np.ndarray, elapsed_s: float) -> Motion:
         """Motion between two (h, w) uint8 planes that lie `elapsed_s` apart."""
         raw = self._dis.calc(before, after, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        raw, trust = np.ascontiguousarray(raw[::STEP, ::STEP]), texture(before)[::STEP, ::STEP]
+        raw, trust = np.ascontiguousarray(raw[::STEP, ::STEP]), texture(before)
         camera = camera_part(raw, trust)
         flow = camera + trust[..., None] * (raw - camera)
         return Motion(flow=flow, camera=camera, per_second=1 / (before.shape[0] * elapsed_s))
 
 
 def texture(plane: np.ndarray) -> np.ndarray:
-    """(h, w) uint8 -> how far flow is to be believed there, 0 (plain) to 1 (detail), float32."""
-    across, down = (cv2.Sobel(plane, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
-    side = max(3, round(min(plane.shape) * _WINDOW) | 1)
-    energy = cv2.blur(across * across + down * down, (side, side))
+    """(h, w) uint8 -> (h / STEP, w / STEP) float32: how far flow is to be believed there, 0 (plain) to 1 (detail)."""
+    across, down = (cv2.Sobel(plane, cv2.CV_16S, *order) for order in ((1, 0), (0, 1)))  # 8 times the slope
+    side = max(3, round(min(plane.shape) * _WINDOW / STEP) | 1)
+    squares = [cv2.multiply(part, part, scale=1 / 64, dtype=cv2.CV_32F) for part in (across[::STEP, ::STEP], down[::STEP, ::STEP])]
+    energy = cv2.blur(cv2.add(*squares), (side, side))
     energy *= energy
     return energy / (energy + np.float32(TEXTURE ** 2))
 
@@ -70,10 +72,13 @@ def camera_part(flow: np.ndarray, trust: np.ndarray) -> np.ndarray:
     model = np.zeros((3, 2))
     model[0] = np.median(vectors, axis=0)
     for _ in range(_ROUNDS):
-        residual = np.hypot(*(vectors - points @ model).T)
-        scale = max(0.1, 1.5 * float(np.median(residual)))
-        weights = 1 / (1 + (residual / scale) ** 2) ** 2
+        missed = vectors - points @ model
+        residual = missed[:, 0] ** 2 + missed[:, 1] ** 2
+        scale = max(0.01, 2.25 * float(np.partition(residual, residual.size // 2)[residual.size // 2]))
+        weights = 1 / (1 + residual / scale) ** 2
         weighted = points * weights[:, None]
-        model = np.linalg.solve(points.T @ weighted + 1e-9 * np.eye(3), weighted.T @ vectors)
+        before, model = model, np.linalg.solve(points.T @ weighted + 1e-9 * np.eye(3), weighted.T @ vectors)
+        if np.abs(model - before).max() < _CONVERGED:
+            break
     across, down = (np.arange(side)[:, None] / side - 0.5 for side in (width, height))
-    return np.add((model[0] + across * model[1])[None], (down * model[2])[:, None], dtype=np.float32)
+    return (model[0] + across * model[1]).astype(np.float32)[None] + (down * model[2]).astype(np.float32)[:, None]

@@ -9,7 +9,7 @@ class Luma(MeanSignal):
     Source: our choice; the paper counts exposure among visual quality without a definition.
     """
 
-    name, unit, version = "luma", "0 to 1", "1"
+    name, unit, version = "luma", "0 to 1", "2"
 
     def of_frame(self, sample: Sample) -> float:
         return sample.luma

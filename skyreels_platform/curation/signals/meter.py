@@ -1,49 +1,59 @@
 """One shot's pass: prepares each frame once and shows it to all signals of the shot."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from skyreels_platform.curation.signals.base import Motion, Sample, Score, ShotInfo, Signal
+from skyreels_platform.curation.signals.base import Motion, Region, Sample, Score, Shared, ShotInfo, Signal
 from skyreels_platform.curation.signals.flow import SMALLEST, FlowMeter
-
-SAMPLES_PER_S = 8
-"""Frames per second at which sharpness and flow are taken; luma and freezes look at every frame."""
+from skyreels_platform.media.pyramid import Levels
 
 
 class ShotMeter:
-    """Feeds the frames of one span to fresh instances of the given signals."""
+    """Feeds the frames of one shot to fresh instances of the given signals."""
 
-    def __init__(self, start: int, shot: ShotInfo, kinds: Iterable[type[Signal]]) -> None:
-        self.start, self.end = start, start + shot.num_frames
+    def __init__(self, shot: ShotInfo, kinds: Iterable[type[Signal]]) -> None:
         self._shot = shot
         self._signals = [kind(shot) for kind in kinds]
-        # A shot of two frames and more has at least one pair, however short it is.
-        self._every = max(1, min(round(shot.fps / SAMPLES_PER_S), shot.num_frames - 1))
+        self._shared: dict[type[Shared], Shared] = {
+            kind: kind(shot) for kind in dict.fromkeys(signal.shared for signal in self._signals) if kind is not None
+        }
+        for signal in self._signals:
+            signal.shared_state = self._shared[signal.shared] if signal.shared else None
         self._seen = 0
-        self._before: tuple[np.ndarray, np.ndarray, float] | None = None  # the last sampled frame: rgb, grey, seconds
+        self._before: tuple[np.ndarray, np.ndarray, float] | None = None  # the last picture: RGB, luma, seconds
 
-    def add(self, rgb: np.ndarray, grey: np.ndarray, time_s: float, flow: FlowMeter) -> None:
-        """See the shot's next frame: (h, w, 3) and (h, w) uint8 at the working size."""
+    def add(self, frame: Levels, flow: FlowMeter) -> Sample:
+        """See the shot's next frame. Returns it as the signals saw it."""
+        grey = cv2.cvtColor(frame.small, cv2.COLOR_RGB2GRAY)
         mean, deviation = cv2.meanStdDev(grey)
         plane, motion = None, None
-        if self._seen % self._every == 0:
-            plane, motion = self._sampled(rgb, grey, float(deviation[0, 0]), time_s, flow)
+        if frame.picture is not None:
+            plane, motion = self._moved(frame.picture, frame.time_s, flow)
         sample = Sample(
-            rgb=rgb, grey=grey, luma=float(mean[0, 0]) / 255, contrast=float(deviation[0, 0]) / 255, plane=plane, motion=motion,
-        )
+            rgb=frame.small, grey=grey, luma=float(mean[0, 0]) / 255, contrast=float(deviation[0, 0]) / 255, time_s=frame.time_s,
+            picture=frame.picture, plane=plane, motion=motion, still=frame.still,
+        )  # fmt: skip
+        for shared in self._shared.values():
+            shared.add(sample)
         for signal in self._signals:
             signal.add(sample)
         self._seen += 1
+        return sample
 
-    def scores(self, failure: str) -> list[Score]:
-        """One score per signal; `failure` says why the frames ended early, if they did."""
-        if self._seen < self._shot.num_frames:
-            missing = f"{self._seen} of {self._shot.num_frames} frames could be decoded" + (f": {failure}" if failure else "")
-        else:
-            missing = ""
-        return [self._score(signal, missing) for signal in self._signals]
+    def finish(self, *, num_frames: int, duration_s: float, failure: str = "") -> tuple[list[Score], list[Region]]:
+        """One score per signal, and what they found where; `failure` says why frames are missing, if they are."""
+        final = replace(self._shot, num_frames=num_frames, duration_s=duration_s)
+        for signal in self._signals:
+            signal.shot = final
+        missing = ""
+        if self._seen < num_frames:
+            missing = f"{self._seen} of {num_frames} frames could be decoded" + (f": {failure}" if failure else "")
+        scores = [self._score(signal, missing) for signal in self._signals]
+        found = [signal.regions() for signal, score in zip(self._signals, scores, strict=True) if score.outcome == "measured"]
+        return scores, [region for regions in found for region in regions]
 
     def _score(self, signal: Signal, missing: str) -> Score:
         if signal.video_only and self._shot.media == "image":
@@ -52,13 +62,13 @@ class ShotMeter:
             return signal.unknown(missing)
         return signal.result()
 
-    def _sampled(
-        self, rgb: np.ndarray, grey: np.ndarray, deviation: float, time_s: float, flow: FlowMeter
-    ) -> tuple[np.ndarray, Motion | None]:
-        """The plane of largest contrast, and the motion on that plane since the last sampled frame."""
+    def _moved(self, rgb: np.ndarray, time_s: float, flow: FlowMeter) -> tuple[np.ndarray, Motion | None]:
+        """The plane of largest contrast, and the motion on that plane since the last picture."""
+        grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         _, deviations = cv2.meanStdDev(rgb)
+        _, deviation = cv2.meanStdDev(grey)
         channel = int(deviations.argmax())
-        by_colour = float(deviations[channel, 0]) > deviation
+        by_colour = float(deviations[channel, 0]) > float(deviation[0, 0])
         plane = np.ascontiguousarray(rgb[..., channel]) if by_colour else grey
         motion = None
         if self._before is not None and min(grey.shape) >= SMALLEST:

@@ -19,7 +19,7 @@ class MotionSignal(MeanSignal):
     Source: paper 3.1 names a motion filter and calls its static filter an optical-flow score; definition our choice.
     """
 
-    name, unit, version = "motion", "heights/s", "1"
+    name, unit, version = "motion", "heights/s", "2"
     video_only = True
     nothing: ClassVar[str] = NO_PAIR
 

@@ -18,32 +18,32 @@ _NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
 class Sharpness(Signal):
-    """How steep the frame's edges are: frame short side / rise of an edge, median over the sampled frames.
+    """How steep the frame's edges are: frame short side / rise of an edge, median over the stills.
 
     The rise is an edge's height (lightest minus darkest value around it) over its steepest slope, in pixels; for an edge blurred
     by a Gaussian it is the 10-90 % rise distance within 3 %, so the unit is that of lens tests, rises per picture height. It
     depends neither on contrast nor on how much of the frame is textured. It is an optical resolution: enlarging a small picture
-    adds nothing to it, and reducing a large one takes nothing away as long as its rise stays above about two pixels. Frames are
+    adds nothing to it, and reducing a large one takes nothing away as long as its rise stays above about two pixels. Pictures are
     measured at up to 256 px, where the ceiling is 128 (64 at 128 px): defocus below about 0.4 % of the height is not seen. Grain
     of 3 levels raises the value of a soft picture by a third.
     Source: our choice, in place of the paper's image quality model (3.1), which needs weights.
     """
 
-    name, unit, version = "sharpness", "rises/height", "1"
+    name, unit, version = "sharpness", "rises/height", "2"
 
     def __init__(self, shot: ShotInfo) -> None:
         super().__init__(shot)
-        self._values: list[float] = []  # 8 numbers per second of the shot
+        self._values: list[float] = []  # 2 numbers per second of the shot
 
     def add(self, sample: Sample) -> None:
-        if sample.plane is not None:
+        if sample.plane is not None and sample.still is not None:
             value = _steepness(sample.plane)
             if value is not None:
                 self._values.append(value)
 
     def result(self) -> Score:
         if not self._values:
-            return self.unknown(f"no edge of {FAINTEST} levels or more in any sampled frame")
+            return self.unknown(f"no edge of {FAINTEST} levels or more in any still")
         return self.measured(float(np.median(self._values)))
 
 

@@ -12,7 +12,7 @@ class White(MeanSignal):
     Source: paper 3.1 names white screens among the basic defects; definition and threshold are our choice.
     """
 
-    name, unit, version = "white", "share of frames", "1"
+    name, unit, version = "white", "share of frames", "2"
 
     def of_frame(self, sample: Sample) -> float:
         return float(sample.luma > BRIGHTEST)

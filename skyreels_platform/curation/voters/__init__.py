@@ -4,7 +4,7 @@ Voters, one per file: `transnet` (the TransNetV2 network), `pyscenedetect` (PySc
 ones of our own for what those are blind to: `light` (black, and light that is replaced), `jump` (a step in the palette that no motion
 explains), `blend` and `wipe` (frames between two pictures). Each takes one small picture at a time and keeps a few numbers per frame,
 so memory grows by about 700 bytes per frame (two hours at 24 fps: 120 MB) whatever the size of the picture. What the votes amount to
-is decided in `cuts`, `fades` and `mixes` and put in order by `fusion`.
+is decided in `cuts`, `fades` and `mixes` and put in order by `fusion`; `curation.segments` asks for it while the film is still being read.
 """
 
 from array import array
@@ -19,10 +19,7 @@ from skyreels_platform.curation.voters.blend import Thumbs
 from skyreels_platform.curation.voters.jump import Jump
 from skyreels_platform.curation.voters.light import Light
 from skyreels_platform.curation.voters.pyscenedetect import PySceneDetect
-from skyreels_platform.media.decode import Frame
-
-SIZE = (144, 81)
-"""Width and height that all voters work at: three by three pixels for each of TransNetV2's 48 x 27."""
+from skyreels_platform.media.pyramid import SMALL, Levels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,31 +64,69 @@ class Votes:
 class Voter(Protocol):
     """One pass over the frames."""
 
+    @property
+    def num_known(self) -> int:
+        """Frames, from the first on, whose numbers no later frame can change."""
+        ...
+
     def push(self, rgb: np.ndarray, gray: np.ndarray) -> None:
         """See the next frame: (81, 144, 3) RGB and (81, 144) luma, uint8."""
         ...
 
-    def finish(self) -> dict[str, np.ndarray]:
-        """The voter's arrays, by field of `Votes`."""
+    def finish(self) -> None:
+        """The film has ended: all its frames become known."""
+        ...
+
+    def part(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """The voter's arrays of known frames start <= t < stop, by field of `Votes`; cuts count from `start`."""
         ...
 
 
-def vote(frames: Iterable[Frame], *, transnet: bool = True) -> Votes:
-    """Let all voters see frames of SIZE in display order, at least one. Without `transnet`, torch is never imported."""
-    voters: list[Voter] = [PySceneDetect(), Light(), Jump(), Thumbs()]
-    if transnet:
-        from skyreels_platform.curation.voters.transnet import TransNet
+class Ballot:
+    """All voters over one film, frame by frame."""
 
-        voters.append(TransNet())
-    times = array("d")
+    def __init__(self, *, transnet: bool = True) -> None:
+        """Without `transnet`, torch is never imported. MissingExtraError where it is wanted and not installed."""
+        self._voters: list[Voter] = [PySceneDetect(), Light(), Jump(), Thumbs()]
+        if transnet:
+            from skyreels_platform.curation.voters.transnet import TransNet
+
+            self._voters.append(TransNet())
+        self._times = array("d")
+
+    @property
+    def num_known(self) -> int:
+        """Frames, from the first on, on which all votes are in."""
+        return min(voter.num_known for voter in self._voters)
+
+    def push(self, small: np.ndarray, time_s: float) -> None:
+        """Let all voters see the next frame: (81, 144, 3) uint8 RGB."""
+        assert small.shape == (SMALL[1], SMALL[0], 3), f"voters see frames of {SMALL}, not {small.shape}"
+        self._times.append(time_s)
+        gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        for voter in self._voters:
+            voter.push(small, gray)
+
+    def finish(self) -> None:
+        """The film has ended."""
+        for voter in self._voters:
+            voter.finish()
+
+    def votes(self, start: int, stop: int) -> Votes:
+        """What was said of known frames start <= t < stop, as if the film were these frames."""
+        fields: dict[str, Any] = {"sharp": None, "spread": None}
+        for voter in self._voters:
+            fields |= voter.part(start, stop)
+        return Votes(times_s=np.array(self._times[start:stop]), **fields)
+
+
+def vote(frames: Iterable[Levels], *, transnet: bool = True) -> Votes:
+    """The votes on a whole film of at least one frame."""
+    ballot = Ballot(transnet=transnet)
+    num_frames = 0
     for frame in frames:
-        assert frame.image.shape == (SIZE[1], SIZE[0], 3), f"voters see frames of {SIZE}, not {frame.image.shape}"
-        times.append(frame.time_s)
-        gray = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
-        for voter in voters:
-            voter.push(frame.image, gray)
-    assert times, "a film has at least one frame"
-    fields: dict[str, Any] = {"sharp": None, "spread": None}
-    for voter in voters:
-        fields |= voter.finish()
-    return Votes(times_s=np.array(times), **fields)
+        ballot.push(frame.small, frame.time_s)
+        num_frames += 1
+    assert num_frames, "a film has at least one frame"
+    ballot.finish()
+    return ballot.votes(0, num_frames)

@@ -18,6 +18,7 @@ _MIN_CHANGE = 12.0
 _FLAT = 2.0
 """Contrast, 0..255, of a picture that has none: compression leaves as much."""
 _CHUNK = 2048  # windows judged at once
+_THUMB_BYTES = 9 * 16 * 3
 
 
 class Thumbs:
@@ -30,8 +31,17 @@ class Thumbs:
         del gray
         self._thumbs += cv2.resize(rgb, (16, 9), interpolation=cv2.INTER_AREA).tobytes()
 
-    def finish(self) -> dict[str, np.ndarray]:
-        return {"thumbs": np.frombuffer(self._thumbs, np.uint8).reshape(-1, 9, 16, 3)}
+    @property
+    def num_known(self) -> int:
+        return len(self._thumbs) // _THUMB_BYTES
+
+    def finish(self) -> None:
+        pass
+
+    def part(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        # A copy: a bytearray cannot grow while an array looks into it.
+        part = bytes(self._thumbs[start * _THUMB_BYTES : stop * _THUMB_BYTES])
+        return {"thumbs": np.frombuffer(part, np.uint8).reshape(-1, 9, 16, 3)}
 
 
 def mixing(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

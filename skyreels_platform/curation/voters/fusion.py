@@ -35,8 +35,8 @@ class Boundary:
     of which 1 is sure (jump, light)."""
 
 
-def fuse(votes: Votes) -> list[Boundary]:
-    """All boundaries of a film, ascending and apart."""
+def fuse(votes: Votes, *, is_start: bool = True, is_end: bool = True) -> list[Boundary]:
+    """All boundaries of a film, ascending and apart. `is_start`, `is_end`: whether the votes begin and end where the film does."""
     opinions = opinions_of(votes)
     cuts = find_cuts(votes, opinions)
     events = [*_gradual(votes, cuts), *((cut, cut, "cut") for cut in cuts)]
@@ -47,7 +47,7 @@ def fuse(votes: Votes) -> list[Boundary]:
         joined.append(event)
     return [
         Boundary(end=end, start=start, kind=kind, votes=_said(votes, opinions, end, start))
-        for end, start, kind in (_to_the_ends(votes, event) for event in joined)
+        for end, start, kind in (_to_the_ends(votes, event, is_start, is_end) for event in joined)
         if not _changes_nothing(votes, end, start, kind)
     ]
 
@@ -97,14 +97,14 @@ def _join(one: Event, other: Event) -> Event:
     return min(one[0], other[0]), max(one[1], other[1]), kind
 
 
-def _to_the_ends(votes: Votes, event: Event) -> Event:
+def _to_the_ends(votes: Votes, event: Event, is_start: bool, is_end: bool) -> Event:
     """A transition out of the film's first frames, or into its last, leaves no shot there."""
     end, start, kind = event
     if kind == "cut":
         return event
-    if _is_one_event(votes, 0, end, beside_cut=False):
+    if is_start and _is_one_event(votes, 0, end, beside_cut=False):
         end, kind = 0, "fade"  # there is nothing that the picture could come out of but black
-    if _is_one_event(votes, start, len(votes), beside_cut=False):
+    if is_end and _is_one_event(votes, start, len(votes), beside_cut=False):
         start = len(votes)
     return end, start, kind
 

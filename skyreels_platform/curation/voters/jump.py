@@ -31,8 +31,15 @@ class Jump:
         self._gray, self._palette = gray, palette
         self._rows.extend(row)
 
-    def finish(self) -> dict[str, np.ndarray]:
-        columns = np.array(self._rows, dtype=np.float32).reshape(-1, 3).T
+    @property
+    def num_known(self) -> int:
+        return len(self._rows) // 3
+
+    def finish(self) -> None:
+        pass
+
+    def part(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        columns = np.array(self._rows[3 * start : 3 * stop], dtype=np.float32).reshape(-1, 3).T
         return dict(zip(("palette", "unmatched", "alike"), columns, strict=True))
 
     def _moved(self, before: np.ndarray, here: np.ndarray) -> np.ndarray:
@@ -53,5 +60,10 @@ def quantiles(rgb: np.ndarray) -> np.ndarray:
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
     """Correlation -1..1 of two pictures of one shape; near 0 where either is flat, since a flat picture resembles nothing."""
-    one, other = one - one.mean(dtype=np.float32), other - other.mean(dtype=np.float32)
-    return float((one * other).mean() / (np.sqrt((one * one).mean() * (other * other).mean()) + 4.0))
+    # Without BLAS, whose threads cost more than these few thousand products.
+    first, second = (picture.ravel().astype(np.float32) for picture in (one, other))
+    first -= first.mean()
+    second -= second.mean()
+    products = (np.einsum("n,n->", *pair) / first.size for pair in ((first, second), (first, first), (second, second)))
+    shared, own, others = products
+    return float(shared / (np.sqrt(own * others) + 4.0))

@@ -8,6 +8,7 @@ from scenedetect.common import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
 from scenedetect.stats_manager import StatsManager
 
+_LAG = 32  # frames after which neither detector reports a cut that it has held back (they wait for 15)
 _RATE = 25.0  # the detectors count in frames; a rate is only needed to make their time codes
 
 
@@ -15,46 +16,65 @@ class PySceneDetect:
     """Both detectors over one film."""
 
     def __init__(self) -> None:
-        self._content, self._adaptive = ContentDetector(), AdaptiveDetector()
+        self._content, self._adaptive = ContentDetector(), _Adaptive()
         self._log = _Log()
         self._adaptive.stats_manager = self._log
+        self._scores = array("f")
         self._content_cuts: list[int] = []
         self._adaptive_cuts: list[int] = []
         self._num_frames = 0
+        self._is_over = False
 
     def push(self, rgb: np.ndarray, gray: np.ndarray) -> None:
         del gray  # the detectors work on colour
         bgr = np.ascontiguousarray(rgb[..., ::-1])
         now = FrameTimecode(self._num_frames, _RATE)
         self._content_cuts += (cut.frame_num for cut in self._content.process_frame(now, bgr))
+        self._adaptive.score = self._content._frame_score or 0.0
+        self._scores.append(self._adaptive.score)
         self._adaptive_cuts += (cut.frame_num for cut in self._adaptive.process_frame(now, bgr))
         self._num_frames += 1
 
-    def finish(self) -> dict[str, np.ndarray]:
-        ratios = self._log.ratios[: self._num_frames]
+    @property
+    def num_known(self) -> int:
+        return self._num_frames if self._is_over else max(0, self._num_frames - _LAG)
+
+    def finish(self) -> None:
+        self._is_over = True
+
+    def part(self, start: int, stop: int) -> dict[str, np.ndarray]:
         return {
-            "content": _padded(self._log.scores, self._num_frames),
-            "adaptive": _padded(ratios, self._num_frames),
-            "content_cuts": np.array(self._content_cuts, dtype=np.int64),
-            "adaptive_cuts": np.array(self._adaptive_cuts, dtype=np.int64),
+            "content": np.array(self._scores[start:stop], dtype=np.float32),
+            "adaptive": _padded(self._log.ratios[start:stop], stop - start),
+            "content_cuts": _within(self._content_cuts, start, stop),
+            "adaptive_cuts": _within(self._adaptive_cuts, start, stop),
         }
 
 
+class _Adaptive(AdaptiveDetector):
+    """The adaptive detector on a score that is already there: both detectors measure the same change of colour, and asked for its
+    statistics this one would also trace edges that nobody reads."""
+
+    score = 0.0
+
+    def _calculate_frame_score(self, timecode: FrameTimecode, frame_img: np.ndarray) -> float:
+        return self.score
+
+
 class _Log(StatsManager):
-    """Keeps the two numbers we fuse; the base class would keep a dictionary of six for every frame of the film."""
+    """Keeps the ratios; the base class would keep a dictionary for every frame of the film."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.scores = array("f", [0.0])  # the first frame has nothing to differ from
         self.ratios = array("f", [0.0] * 2)  # the window of two frames each side leaves the first two without one
 
     def set_metrics(self, timecode: int | FrameTimecode, metric_kv_dict: dict[str, Any]) -> None:
-        for key, value in metric_kv_dict.items():
-            if key == ContentDetector.FRAME_SCORE_KEY:
-                self.scores.append(float(value))
-            elif key.startswith("adaptive_ratio"):
-                self.ratios.append(float(value))
+        self.ratios.extend(float(value) for key, value in metric_kv_dict.items() if key.startswith("adaptive_ratio"))
 
 
 def _padded(values: array, length: int) -> np.ndarray:
     return np.pad(np.array(values, dtype=np.float32), (0, max(0, length - len(values))))
+
+
+def _within(cuts: list[int], start: int, stop: int) -> np.ndarray:
+    return np.array([cut - start for cut in cuts if start <= cut < stop], dtype=np.int64)

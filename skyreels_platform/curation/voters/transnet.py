@@ -8,6 +8,7 @@ are repeated to fill the first and last window. T frames, C channels, H x W pixe
 """
 
 import importlib.util
+from array import array
 from pathlib import Path
 
 import cv2
@@ -29,7 +30,7 @@ class TransNet:
     def __init__(self) -> None:
         self._network = Network()
         self._frames: list[np.ndarray] = []
-        self._results: list[np.ndarray] = []
+        self._marks = array("f")
         self._num_frames = 0
 
     def push(self, rgb: np.ndarray, gray: np.ndarray) -> None:
@@ -39,20 +40,26 @@ class TransNet:
         self._num_frames += 1
         self._run_full_window()
 
-    def finish(self) -> dict[str, np.ndarray]:
-        while sum(map(len, self._results)) < self._num_frames:
+    @property
+    def num_known(self) -> int:
+        return min(len(self._marks) // 2, self._num_frames)
+
+    def finish(self) -> None:
+        while self.num_known < self._num_frames:
             self._frames.append(self._frames[-1])
             self._run_full_window()
-        marks = np.concatenate(self._results)[: self._num_frames]
+
+    def part(self, start: int, stop: int) -> dict[str, np.ndarray]:
         # The network marks the last frame of a shot, we the first of the next.
-        shifted = np.concatenate([np.zeros((1, 2), np.float32), marks[:-1]])
+        before = [0.0, 0.0] if start == 0 else self._marks[2 * start - 2 : 2 * start]
+        shifted = np.array([*before, *self._marks[2 * start : 2 * stop - 2]], dtype=np.float32).reshape(-1, 2)
         return {"sharp": shifted[:, 0], "spread": shifted[:, 1]}
 
     def _run_full_window(self) -> None:
         if len(self._frames) < WINDOW:
             return
         marks = self._network.predict(np.stack(self._frames))
-        self._results.append(marks[_MARGIN : _MARGIN + STRIDE])
+        self._marks.extend(marks[_MARGIN : _MARGIN + STRIDE].ravel().tolist())
         del self._frames[:STRIDE]
 
 

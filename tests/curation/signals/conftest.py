@@ -7,7 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from skyreels_platform.curation.signals import Score, measure_frames
+from skyreels_platform.curation.observe import measure_frames
+from skyreels_platform.curation.signals import Region, Score, Signal
+from skyreels_platform.media.probe import Probe
+from skyreels_platform.media.pyramid import PICTURES_PER_S, PICTURES_PER_STILL, Levels, from_rgb
 
 cv2.setNumThreads(1)
 
@@ -20,29 +23,40 @@ class Span:
     end_s: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    index: int
-    time_s: float
-    image: np.ndarray
-
-
 class Bench:
     """Ground-truth pictures (uint8 RGB) and their scores."""
 
     def span(self, start: int, end: int, fps: float = 24) -> Span:
         return Span(start_frame=start, end_frame=end, start_s=start / fps if fps else 0.0, end_s=end / fps if fps else 0.0)
 
-    def pictures(self, images: Iterable[np.ndarray], fps: float = 24, start: int = 0) -> Iterator[Picture]:
+    def frames(self, images: Iterable[np.ndarray], fps: float = 24, start: int = 0) -> Iterator[Levels]:
+        """Images (uint8 RGB) as the pyramid would give them: pictures 8 a second, stills 2 a second."""
+        every = max(1, round(fps / PICTURES_PER_S))
         for index, image in enumerate(images, start):
-            yield Picture(index=index, time_s=index / fps if fps else 0.0, image=image)
+            yield from_rgb(
+                image, index=index, time_s=index / fps if fps else 0.0, is_picture=index % every == 0,
+                is_still=index % (every * PICTURES_PER_STILL) == 0,
+            )  # fmt: skip
+
+    def facts(self, width: int, height: int, fps: float = 24, media: str = "video", bitrate: int | None = 1_000_000) -> Probe:
+        return Probe(
+            media="image" if media == "image" else "video", container="", codec="", pixel_format="yuv420p", width=width, height=height,
+            rotation=0, fps_num=round(fps * 1000), fps_den=1000 if fps else 0, is_vfr=False, num_frames=0, duration_s=0.0,
+            bitrate=bitrate, has_audio=False,
+        )  # fmt: skip
+
+    def measured(
+        self, images: list[np.ndarray], fps: float = 24, media: str = "video", kinds: Iterable[type[Signal]] | None = None
+    ) -> tuple[dict[str, Score], list[Region]]:
+        """Scores and regions of one shot that consists of these images."""
+        height, width = images[0].shape[:2]
+        facts = self.facts(width, height, fps, media)
+        ((row, regions),) = measure_frames(self.frames(images, fps), [self.span(0, len(images), fps)], facts, kinds=kinds)
+        return {score.signal: score for score in row}, regions
 
     def scores(self, images: list[np.ndarray], fps: float = 24, media: str = "video") -> dict[str, Score]:
         """All scores of one shot that consists of these images."""
-        height, width = images[0].shape[:2]
-        spans = [self.span(0, len(images), fps)]
-        (row,) = measure_frames(self.pictures(images, fps), spans, fps=fps, width=width, height=height, media=media)
-        return {score.signal: score for score in row}
+        return self.measured(images, fps, media)[0]
 
     def value(self, name: str, images: list[np.ndarray], fps: float = 24) -> float:
         score = self.scores(images, fps)[name]

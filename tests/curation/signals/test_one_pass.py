@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from skyreels_platform.curation import signals
-from skyreels_platform.curation.signals import SIGNALS, measure, measure_frames, working_size
+from skyreels_platform.curation import observe
+from skyreels_platform.curation.observe import measure, measure_frames
+from skyreels_platform.curation.signals import SIGNALS
 from skyreels_platform.errors import DecodeError
 from skyreels_platform.media.encode import write_video
 from skyreels_platform.media.probe import probe
@@ -28,10 +29,10 @@ def test_every_signal_is_described():
 
 def test_a_shot_sees_exactly_its_span(bench):
     """Every frame has its own luma, so the mean tells which frames were seen; spans are unsorted, leave gaps and overlap."""
-    pictures = list(bench.pictures([bench.flat(4 * index) for index in range(40)]))
+    frames = list(bench.frames([bench.flat(4 * index) for index in range(40)]))
     spans = [bench.span(start, end) for start, end in ((20, 31), (0, 1), (3, 20), (5, 8), (39, 40))]
-    rows = measure_frames(pictures, spans, fps=24, width=96, height=96)
-    for span, row in zip(spans, rows, strict=True):
+    rows = measure_frames(frames, spans, bench.facts(96, 96))
+    for span, (row, _) in zip(spans, rows, strict=True):
         luma = next(score.value for score in row if score.signal == "luma")
         assert luma == pytest.approx(4 * (span.start_frame + span.end_frame - 1) / 2 / 255)
 
@@ -40,8 +41,8 @@ def test_frames_around_a_trimmed_span_leave_no_trace(bench, textured):
     inner = [textured(0)] * 8
     around = [textured(1), bench.rgb(np.zeros((96, 128)))]
     rows = [
-        measure_frames(bench.pictures(images), [bench.span(start, start + 8)], fps=24, width=128, height=96)[0]
-        for images, start in ((inner, 0), (around + inner + around, 2))
+        measure_frames(bench.frames(images), [bench.span(start, start + 8)], bench.facts(128, 96))[0][0]
+        for images, start in ((inner, 0), (around * 6 + inner + around, 12))  # 12 frames: stills fall on the same frames of the shot
     ]
     assert [score.value for score in rows[0]] == pytest.approx([score.value for score in rows[1]], abs=1e-9)
     assert _black(rows[1]) == 0
@@ -49,10 +50,10 @@ def test_frames_around_a_trimmed_span_leave_no_trace(bench, textured):
 
 def test_missing_frames_make_pixels_unknown_and_leave_facts(bench, textured):
     def breaks_off():
-        yield from bench.pictures([textured(0)] * 12)
+        yield from bench.frames([textured(0)] * 12)
         raise DecodeError("film.mp4: damaged at 0.5 s")
 
-    whole, broken = measure_frames(breaks_off(), [bench.span(0, 10), bench.span(10, 20)], fps=24, width=128, height=96)
+    (whole, _), (broken, _) = measure_frames(breaks_off(), [bench.span(0, 10), bench.span(10, 20)], bench.facts(128, 96))
     assert all(score.outcome == "measured" for score in whole)
     assert {score.signal for score in broken if score.outcome == "measured"} == {"duration_s", "resolution", "fps", "aspect"}
     luma = next(score for score in broken if score.signal == "luma")
@@ -63,23 +64,12 @@ def test_decoding_stops_after_the_last_shot(bench, textured):
     seen = []
 
     def watched():
-        for picture in bench.pictures([textured(0)] * 30):
-            seen.append(picture.index)
-            yield picture
+        for frame in bench.frames([textured(0)] * 30):
+            seen.append(frame.index)
+            yield frame
 
-    measure_frames(watched(), [bench.span(2, 5)], fps=24, width=128, height=96)
+    measure_frames(watched(), [bench.span(2, 5)], bench.facts(128, 96))
     assert seen[-1] <= 5
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        ((1920, 1080), (455, 256)), ((1080, 1920), (256, 455)), ((128, 128), (128, 128)), ((4000, 400), (768, 77)),
-        ((5000, 1), (768, 1)),
-    ],
-)
-def test_working_size(size, expected):
-    assert working_size(*size) == expected
 
 
 def test_memory_does_not_grow_with_length(bench, textured):
@@ -87,8 +77,8 @@ def test_memory_does_not_grow_with_length(bench, textured):
 
     def peak(num_frames: int) -> int:
         tracemalloc.start()
-        pictures = bench.pictures(images[index % 4] for index in range(num_frames))
-        measure_frames(pictures, [bench.span(0, num_frames)], fps=24, width=128, height=96)
+        frames = bench.frames(images[index % 4] for index in range(num_frames))
+        measure_frames(frames, [bench.span(0, num_frames)], bench.facts(128, 96))
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -106,13 +96,13 @@ def test_a_file_is_decoded_once(bench, textured, tmp_path, monkeypatch):
         calls.append(options)
         return decode(*args, **options)
 
-    decode = signals.decode_frames
-    monkeypatch.setattr(signals, "decode_frames", counted)
+    decode = observe.pyramid
+    monkeypatch.setattr(observe, "pyramid", counted)
     spans = [bench.span(start, end) for start, end in ((18, 30), (12, 18), (2, 12))]
     rows = measure(path, probe(path), spans)
-    assert calls == [{"size": (128, 96), "start": 2, "stop": 30}]
-    assert [_black(row) for row in rows] == [0, 1, 0]
-    assert [[score.signal for score in row] for row in rows] == [list(SIGNALS)] * 3
+    assert calls == [{"start": 2, "stop": 30}]
+    assert [_black(row) for row, _ in rows] == [0, 1, 0]
+    assert [[score.signal for score in row] for row, _ in rows] == [list(SIGNALS)] * 3
     assert measure(path, probe(path), []) == []
 
 
@@ -126,7 +116,7 @@ def test_a_file_gives_the_same_scores_twice(bench, textured, tmp_path):
 def test_an_image_file(bench, textured, tmp_path):
     path = tmp_path / "still.png"
     cv2.imwrite(str(path), textured(0))
-    (row,) = measure(path, probe(path), [bench.span(0, 1)])
+    ((row, _),) = measure(path, probe(path), [bench.span(0, 1)])
     outcomes = {score.signal: score.outcome for score in row}
     assert outcomes["luma"] == "measured"
     assert outcomes["motion"] == outcomes["fps"] == outcomes["duration_s"] == "not_applicable"

@@ -1,0 +1,245 @@
+"""Copies among shots: which shot repeats which earlier one, and which shot of every group stays.
+
+A batch is matched once: its descriptors ask the index for their nearest ones among all earlier batches, the shots that answer are
+aligned in time and place (see `alignment`), and what proves to be a copy is a row of `matches`. Earlier batches are not read again.
+Within the batch every pair whose descriptors come close is aligned too. Groups follow from all matches: connected shots, of which the
+best stays.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from skyreels_platform.curation.alignment import ALIGNMENT_VERSION, Alignment, align
+from skyreels_platform.curation.fingerprint import FINGERPRINT_VERSION
+from skyreels_platform.curation.fingerprint_store import FingerprintStore, StoredShot
+from skyreels_platform.home import Home
+from skyreels_platform.ledger.provenance import hash_json, provenance
+
+DEDUP_VERSION = "dedup-1"
+"""Raise it when the same fingerprints would give other matches or groups."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DedupSettings:
+    """What counts as a copy (all our choice)."""
+
+    similarity: float = 0.8
+    """Of the aligned part, from which a shot is a copy."""
+    near: float = 0.6
+    """Cosine of two descriptors from which their shots are aligned."""
+    neighbours: int = 24
+    """Nearest descriptors that each descriptor asks for."""
+    candidates: int = 6
+    """Shots that each shot is aligned with at most, those that answered most often first."""
+    overlap: float = 0.5
+    """Share of the shorter shot that both show, from which two copies form a group."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchResult:
+    """What matching one batch found."""
+
+    num_shots: int
+    num_compared: int
+    """Pairs of shots that were aligned."""
+    rows: list[Row]
+    """Rows of `matches`, without batch and provenance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicateResult:
+    """What stands after all batches are matched."""
+
+    num_batches: int
+    num_matched: int
+    """Batches that had to be matched; the others were up to date."""
+    num_matches: int
+    num_groups: int
+    num_duplicates: int
+    """Shots that another one stands for."""
+    data_version: str
+
+
+def find_duplicates(home: Home, store: FingerprintStore, settings: DedupSettings = DedupSettings()) -> DuplicateResult:
+    """Match every batch whose matches are missing or stale, then group: tables `matches` and `duplicates`.
+
+    A batch depends on all batches before it, so a changed one makes the later ones stale and a new one none.
+    """
+    standing = {row["name"]: row["ref"] for row in home.ledger.rows("current").to_pylist()}
+    own, made, batches = "", 0, store.batches()
+    versions = [DEDUP_VERSION, ALIGNMENT_VERSION, FINGERPRINT_VERSION, store.backend]
+    for batch, content in batches.items():
+        own = provenance("matches", [versions, asdict(settings), batch, own], [content])
+        if standing.get(_name(batch)) == own:
+            continue
+        result = match_batch(store, batch, settings)
+        home.ledger.replace("matches", batch, [{**row, "batch": batch, "provenance": own} for row in result.rows])
+        home.ledger.merge("current", [{"name": _name(batch), "ref": own, "provenance": own}])
+        made += 1
+    for gone in sorted({name.partition("/")[2] for name in standing if name.startswith("matches/")} - batches.keys()):
+        home.ledger.replace("matches", gone, [])
+    rows = group_shots(home, settings)
+    parents = home.ledger.rows("matches", columns=["provenance"])["provenance"].to_pylist()
+    grouped = provenance(DEDUP_VERSION, asdict(settings), parents)
+    _write_groups(home, [{**row, "provenance": grouped} for row in rows])
+    groups = {row["group_id"] for row in rows}
+    return DuplicateResult(
+        num_batches=len(batches), num_matched=made, num_matches=home.ledger.rows("matches", columns=["shot_id"]).num_rows,
+        num_groups=len(groups), num_duplicates=len(rows) - len(groups),
+        data_version=hash_json([own, [[row["shot_id"], row["kept_id"]] for row in rows]]),
+    )  # fmt: skip
+
+
+def match_batch(store: FingerprintStore, batch: str, settings: DedupSettings = DedupSettings()) -> MatchResult:
+    """Find what a batch's shots repeat, of earlier batches and of the batch itself; then index its descriptors."""
+    owners, vectors = store.vectors_of(batch)
+    votes: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for number, other, cosine in store.search(vectors, batch=batch, count=settings.neighbours):
+        if cosine >= settings.near:
+            votes[owners[number]][other] += cosine - settings.near
+    for number, other, cosine in _neighbours_within(owners, vectors, settings):
+        votes[owners[number]][other] += cosine - settings.near
+    shots = sorted(votes)
+    rows: list[Row] = []
+    num_compared = 0
+    for chunk in _chunks(shots, 64):
+        wanted = {shot: _strongest(votes[shot], settings.candidates) for shot in chunk}
+        loaded = store.load([*chunk, *itertools.chain.from_iterable(wanted.values())])
+        for shot, others in wanted.items():
+            for other in others:
+                if shot not in loaded or other not in loaded:
+                    continue
+                num_compared += 1
+                found = compare(loaded[shot], loaded[other])
+                if found is not None and found.similarity >= settings.similarity:
+                    rows.append({"shot_id": shot, "other_id": other, **asdict(found)})
+    store.index(batch, owners, vectors)
+    return MatchResult(num_shots=len(set(owners)), num_compared=num_compared, rows=rows)
+
+
+def compare(shot: StoredShot, other: StoredShot) -> Alignment | None:
+    """Align two stored shots; None for an image and a film's shot, which are no copies of each other."""
+    return align(shot.track, other.track) if shot.media == other.media else None
+
+
+def _neighbours_within(owners: Sequence[str], vectors: np.ndarray, settings: DedupSettings) -> Iterable[tuple[int, str, float]]:
+    """Close descriptors of other shots of the same batch; the shot of the larger id asks, so that each pair comes once."""
+    names, numbers = np.unique(np.array(owners, dtype=str), return_inverse=True)
+    for first in range(0, len(vectors), 1024):
+        cosines = vectors[first : first + 1024] @ vectors.T
+        rows, columns = np.nonzero((cosines >= settings.near) & (numbers[None, :] < numbers[first : first + 1024, None]))
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            yield first + row, str(names[numbers[column]]), float(cosines[row, column])
+
+
+def _strongest(votes: Mapping[str, float], count: int) -> list[str]:
+    return sorted(votes, key=lambda other: (-votes[other], other))[:count]
+
+
+def group_shots(home: Home, settings: DedupSettings = DedupSettings()) -> list[Row]:
+    """Rows of `duplicates`, without provenance: one per shot that is connected with another by matches of enough overlap.
+
+    The shot that stays has the most pixels, then the sharpest picture, then comes first (batch, place in its source).
+    """
+    edges = _edges(home, settings)
+    if not edges:
+        return []
+    facts = _facts(home)
+    rows = []
+    for members in _connected(edges):
+        kept = min(members, key=lambda shot: facts[shot])
+        nearness = _nearness(kept, members, edges)
+        rows += [{"shot_id": shot, "group_id": members[0], "kept_id": kept, "similarity": nearness[shot]} for shot in members]
+    return sorted(rows, key=lambda row: row["shot_id"])
+
+
+Edges = dict[str, dict[str, float]]
+"""shot -> connected shot -> similarity, both ways."""
+
+
+def _edges(home: Home, settings: DedupSettings) -> Edges:
+    rows = home.ledger.query(
+        """
+        SELECT m.shot_id, m.other_id, m.similarity, m.duration_s, m.speed,
+               this.end_s - this.start_s AS length_s, other.end_s - other.start_s AS other_length_s
+        FROM matches m JOIN shots this ON this.shot_id = m.shot_id JOIN shots other ON other.shot_id = m.other_id
+        """
+    ).to_pylist()
+    edges: Edges = {}
+    for row in rows:
+        if row["duration_s"] >= settings.overlap * min(row["length_s"], row["other_length_s"] / row["speed"]):
+            edges.setdefault(row["shot_id"], {})[row["other_id"]] = row["similarity"]
+            edges.setdefault(row["other_id"], {})[row["shot_id"]] = row["similarity"]
+    return edges
+
+
+def _facts(home: Home) -> dict[str, tuple[float, float, str, str, float, str]]:
+    """shot -> what decides which one stays, best first."""
+    rows = home.ledger.query(
+        """
+        SELECT shots.shot_id, shots.batch, source_id, start_s, width * height AS num_pixels, scores.value AS sharpness
+        FROM shots LEFT JOIN sources USING (source_id)
+        LEFT JOIN scores ON scores.shot_id = shots.shot_id AND scores.signal = 'sharpness'
+        """
+    ).to_pylist()
+    return {
+        row["shot_id"]: (
+            -(row["num_pixels"] or 0), -(row["sharpness"] or 0.0), row["batch"], row["source_id"], row["start_s"], row["shot_id"],
+        )
+        for row in rows
+    }  # fmt: skip
+
+
+def _connected(edges: Edges) -> list[list[str]]:
+    """Connected shots, each group sorted, by union-find."""
+    parent = {shot: shot for shot in edges}
+
+    def root(shot: str) -> str:
+        while parent[shot] != shot:
+            parent[shot] = shot = parent[parent[shot]]
+        return shot
+
+    for shot, others in edges.items():
+        for other in others:
+            parent[root(other)] = root(shot)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for shot in sorted(edges):
+        groups[root(shot)].append(shot)
+    return sorted(groups.values())
+
+
+def _nearness(kept: str, members: Sequence[str], edges: Edges) -> dict[str, float]:
+    """Similarity to the kept shot; where two were never compared, that of the weakest link on the strongest way between them."""
+    found, reached = {kept: 1.0}, dict(edges[kept])
+    while len(found) < len(members):
+        shot = min((shot for shot in reached if shot not in found), key=lambda shot: (-reached[shot], shot))
+        found[shot] = reached[shot]
+        for other, similarity in edges[shot].items():
+            reached[other] = max(reached.get(other, -1.0), min(similarity, found[shot]))
+    return found
+
+
+def _write_groups(home: Home, rows: list[Row]) -> None:
+    """Merge the rows; a shot that has left its group stands for itself from now on, since rows of this table cannot go."""
+    grouped = {row["shot_id"] for row in rows}
+    left = [
+        {**row, "group_id": row["shot_id"], "kept_id": row["shot_id"], "similarity": 1.0}
+        for row in home.ledger.rows("duplicates").to_pylist() if row["shot_id"] not in grouped
+    ]  # fmt: skip
+    if rows or left:
+        home.ledger.merge("duplicates", [*rows, *left])
+
+
+def _name(batch: str) -> str:
+    return f"matches/{batch}"
+
+
+def _chunks(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (items[first : first + size] for first in range(0, len(items), size))

@@ -1,0 +1,220 @@
+"""Fingerprints in LanceDB: one row per shot, and an index of all descriptors for neighbours.
+
+    fingerprints   one row per shot, written by the pass that decodes its source
+    descriptors    one row per distinct descriptor of a shot, written batch by batch when a batch is matched; has the ANN index
+
+`descriptors` follows from `fingerprints` and is made again where it is lost. A batch is added to it at the cost of that batch: the
+index is extended, and trained anew only when the rows have grown fourfold, so that its cells keep their size.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from skyreels_platform.curation.alignment import Track
+from skyreels_platform.curation.fingerprint import COLOUR_SIDE, DIMENSIONS, Fingerprint, unpack
+from skyreels_platform.ledger.provenance import hash_json
+
+INDEX_FROM = 20_000
+"""Descriptors below which a search looks at all of them, which takes milliseconds."""
+GROWTH = 4
+"""Times the rows of the last training after which the index is trained anew."""
+CELL_ROWS = 1_000
+"""Descriptors per cell of the index, on average, between two trainings."""
+PROBES = 12
+"""Cells that one search looks into."""
+
+_SAME = 0.98  # cosine from which a descriptor of a shot is not indexed after the one before: a still shot has one
+_FRAGMENT_ROWS = 4096  # of `fingerprints`: smaller pieces are put together, larger ones are never written again
+_SHOTS = pa.schema([
+    ("shot_id", pa.string()), ("batch", pa.string()), ("media", pa.string()), ("duration_s", pa.float64()),
+    ("packed", pa.binary()), ("marks", pa.binary()), ("colours", pa.binary()),
+    ("vectors", pa.binary()), ("provenance", pa.string()),
+])  # fmt: skip
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredShot:
+    """What is compared of one shot."""
+
+    media: str
+    """video | image."""
+    track: Track
+
+
+class FingerprintStore:
+    """The vectors of one home. Cheap to make; opens the database at first use."""
+
+    def __init__(
+        self, uri: str, storage_options: dict[str, str] | None = None, *, backend: str = "", dimensions: int = DIMENSIONS
+    ) -> None:
+        """uri: `<home>/vectors`, a folder or s3://bucket/prefix, the latter with Lance's storage_options. backend and dimensions:
+        of a pretrained `embedding` that made the descriptors; they lie in tables of their own."""
+        self.uri, self.backend, self.dimensions = uri, backend, dimensions
+        self._storage_options = storage_options
+
+    def put(self, rows: Sequence[Row]) -> bool:
+        """Add rows of `fingerprint_row` with their `batch`; one whose shot is there takes its place. One atomic commit.
+
+        Returns False, writing nothing, where the shots are there with this provenance already.
+        """
+        stored = self.standing([row["shot_id"] for row in rows])
+        new = [row for row in rows if stored.get(row["shot_id"]) != row["provenance"]]
+        if not new:
+            return False
+        table = self._table(self._name("fingerprints"), _SHOTS)
+        content = pa.Table.from_pylist(new, schema=_SHOTS)
+        if stored:
+            table.merge_insert("shot_id").when_matched_update_all().when_not_matched_insert_all().execute(content)
+        else:
+            table.add(content)
+        return True
+
+    def standing(self, shot_ids: Iterable[str]) -> dict[str, str]:
+        """shot id -> provenance of the stored fingerprint; shots without one are left out."""
+        wanted = sorted(set(shot_ids))
+        rows = self._read("fingerprints", f"shot_id IN ({_texts(wanted)})", ["shot_id", "provenance"]) if wanted else []
+        return {row["shot_id"]: row["provenance"] for row in rows}
+
+    def prune(self, batch: str, shot_ids: Iterable[str]) -> bool:
+        """Remove the fingerprints of a batch's shots that are not among these. Returns whether there were any."""
+        keep = set(shot_ids)
+        stored = self._read("fingerprints", f"batch = {_texts([batch])}", ["shot_id"])
+        gone = sorted({row["shot_id"] for row in stored} - keep)
+        if gone:
+            self._existing(self._name("fingerprints")).delete(f"shot_id IN ({_texts(gone)})")
+        return bool(gone)
+
+    def batches(self) -> dict[str, str]:
+        """batch -> hash of the provenance of its fingerprints, in order."""
+        found: dict[str, list[list[str]]] = {}
+        for row in self._read("fingerprints", None, ["batch", "shot_id", "provenance"]):
+            found.setdefault(row["batch"], []).append([row["shot_id"], row["provenance"]])
+        return {batch: hash_json(sorted(found[batch])) for batch in sorted(found)}
+
+    def vectors_of(self, batch: str) -> tuple[list[str], np.ndarray]:
+        """Shot id and descriptor of everything of a batch that is worth an index row: (q,) and (q, dimensions) float32."""
+        owners: list[str] = []
+        parts = [np.zeros((0, self.dimensions), np.float32)]
+        rows = self._read("fingerprints", f"batch = {_texts([batch])}", ["shot_id", "vectors"])
+        for row in sorted(rows, key=lambda row: row["shot_id"]):
+            distinct = _distinct(np.frombuffer(row["vectors"], "<f4").reshape(-1, self.dimensions))
+            owners += [row["shot_id"]] * len(distinct)
+            parts.append(distinct)
+        return owners, np.concatenate(parts)
+
+    def load(self, shot_ids: Iterable[str]) -> dict[str, StoredShot]:
+        """Stored fingerprints by shot id; one that is not there is left out."""
+        wanted = sorted(set(shot_ids))
+        columns = ["shot_id", "media", "packed", "marks", "colours"]
+        rows = self._read("fingerprints", f"shot_id IN ({_texts(wanted)})", columns) if wanted else []
+        return {row["shot_id"]: _stored(row) for row in rows}
+
+    def search(self, vectors: np.ndarray, *, batch: str, count: int) -> list[tuple[int, str, float]]:
+        """Nearest descriptors among the batches before `batch`: (row of `vectors`, shot id, cosine), at most `count` each."""
+        table = self._existing(self._name("descriptors"))
+        if table is None or not len(vectors):
+            return []
+        found: list[tuple[int, str, float]] = []
+        is_latest = not table.count_rows(f"batch >= {_texts([batch])}")
+        for first in range(0, len(vectors), 1024):
+            query = table.search(list(vectors[first : first + 1024])).distance_type("l2").nprobes(PROBES).limit(count)
+            if not is_latest:
+                query = query.where(f"batch < {_texts([batch])}", prefilter=True)
+            rows = query.select(["shot_id", "_distance"]).to_arrow()
+            numbers = rows["query_index"].to_numpy() if "query_index" in rows.column_names else np.zeros(rows.num_rows, int)
+            cosines = 1 - rows["_distance"].to_numpy() / 2
+            found += zip((numbers + first).tolist(), rows["shot_id"].to_pylist(), cosines.tolist(), strict=True)
+        return found
+
+    def index(self, batch: str, owners: Sequence[str], vectors: np.ndarray) -> None:
+        """Make these the only descriptors of a batch, and let the index know them."""
+        schema = pa.schema([("shot_id", pa.string()), ("batch", pa.string()), ("vector", pa.list_(pa.float32(), self.dimensions))])
+        table = self._table(self._name("descriptors"), schema)
+        if table.count_rows(f"batch = {_texts([batch])}"):
+            table.delete(f"batch = {_texts([batch])}")
+        if len(owners):
+            column = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors, np.float32).ravel()), self.dimensions)
+            table.add(pa.table([pa.array(owners), pa.array([batch] * len(owners)), column], schema=schema))
+        self._train_or_extend(table)
+        shots = self._existing(self._name("fingerprints"))
+        if shots is not None:
+            shots.to_lance().optimize.compact_files(target_rows_per_fragment=_FRAGMENT_ROWS)
+
+    def _train_or_extend(self, table: Any) -> None:
+        from lancedb.index import IvfFlat
+
+        rows, trained = table.count_rows(), self._trained_rows(table)
+        if rows < INDEX_FROM:
+            return
+        if trained is None or rows >= GROWTH * trained:
+            cells = max(1, GROWTH * rows // (2 * CELL_ROWS))
+            config = IvfFlat(distance_type="l2", num_partitions=cells, max_iterations=10, sample_rate=32)
+            table.create_index("vector", config=config, replace=True)
+        else:
+            table.optimize()
+
+    def _trained_rows(self, table: Any) -> int | None:
+        """Rows that the index was trained for, as its number of cells tells; None without one."""
+        for index in table.to_lance().describe_indices():
+            if index.field_names == ["vector"]:
+                cells = table.to_lance().stats.index_stats(index.name)["indices"][0]["num_partitions"]
+                return cells * 2 * CELL_ROWS // GROWTH
+        return None
+
+    def _name(self, table: str) -> str:
+        return f"{table}_{self.backend}" if self.backend else table
+
+    @cached_property
+    def _connection(self) -> Any:
+        import lancedb
+
+        if "://" not in self.uri:
+            Path(self.uri).mkdir(parents=True, exist_ok=True)
+        return lancedb.connect(self.uri, storage_options=self._storage_options)
+
+    def _existing(self, name: str) -> Any:
+        return self._connection.open_table(name) if name in self._connection.list_tables().tables else None
+
+    def _table(self, name: str, schema: pa.Schema) -> Any:
+        return self._connection.create_table(name, schema=schema, exist_ok=True)
+
+    def _read(self, table: str, condition: str | None, columns: list[str]) -> list[dict[str, Any]]:
+        opened = self._existing(self._name(table))
+        return [] if opened is None else opened.to_lance().to_table(columns=columns, filter=condition).to_pylist()
+
+
+def fingerprint_row(shot_id: str, fingerprint: Fingerprint, provenance: str) -> Row:
+    """A row of `fingerprints`, but for its batch; plain values, so that a worker can send it."""
+    return {
+        "shot_id": shot_id, "media": fingerprint.media, "duration_s": float(fingerprint.duration_s), "packed": fingerprint.to_bytes(),
+        "marks": fingerprint.marks.astype("<i4").tobytes(), "colours": fingerprint.colours.tobytes(),
+        "vectors": fingerprint.vectors.astype("<f4").tobytes(), "provenance": provenance,
+    }  # fmt: skip
+
+
+def _stored(row: Row) -> StoredShot:
+    times, pictures = unpack(row["packed"])
+    colours = np.frombuffer(row["colours"], np.uint8).reshape(-1, COLOUR_SIDE, COLOUR_SIDE, 2)
+    track = Track(times, pictures, marks=np.frombuffer(row["marks"], "<i4"), colours=colours)
+    return StoredShot(media=row["media"], track=track)
+
+
+def _distinct(vectors: np.ndarray) -> np.ndarray:
+    """Descriptors that differ from the last one kept before them."""
+    kept: list[np.ndarray] = []
+    for vector in vectors:
+        if not kept or float(np.dot(kept[-1], vector)) < _SAME:
+            kept.append(vector)
+    return np.stack(kept) if kept else vectors
+
+
+def _texts(values: Iterable[str]) -> str:
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)

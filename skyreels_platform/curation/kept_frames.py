@@ -1,0 +1,70 @@
+"""The pictures of a shot that are kept: what captions, contact sheets and review look at instead of decoding the source again.
+
+8 to 32 pictures, evenly spread however long the shot is, chosen while it streams: once there are too many, every second one goes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from skyreels_platform.media.pyramid import Levels
+
+KEPT_FRAMES_VERSION = "kept-1"
+"""Raise it when the same shot would keep other pictures."""
+MOST = 32
+"""Pictures of one shot at most (our choice: the published captioner sees 16)."""
+_QUALITY = 92  # JPEG; our choice: 20 kB for a picture of 455 x 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptFrame:
+    """One kept picture, encoded."""
+
+    frame: int
+    """Index in the source."""
+    time_s: float
+    """Seconds after the source's first frame."""
+    image: bytes
+    """JPEG, at most 256 px on the short side."""
+
+
+class Keeper:
+    """Keeps pictures of one shot."""
+
+    def __init__(self) -> None:
+        self._kept: list[Levels] = []
+        self._every, self._seen = 1, 0
+
+    def add(self, frame: Levels) -> None:
+        """See the shot's next frame."""
+        if frame.picture is None:
+            return
+        if self._seen % self._every == 0:
+            if len(self._kept) == MOST:
+                self._kept = self._kept[::2]
+                self._every *= 2
+            if self._seen % self._every == 0:
+                self._kept.append(frame)
+        self._seen += 1
+
+    def result(self) -> list[KeptFrame]:
+        """The kept pictures in display order."""
+        return [
+            KeptFrame(frame=frame.index, time_s=frame.time_s, image=encode_picture(frame.picture))
+            for frame in self._kept if frame.picture is not None
+        ]  # fmt: skip
+
+
+def encode_picture(picture: np.ndarray) -> bytes:
+    """(h, w, 3) uint8 RGB as JPEG with full colour resolution."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    ok, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    assert ok, "a picture in memory can always be encoded"
+    return data.tobytes()
+
+
+def decode_pictures(images: Sequence[bytes]) -> np.ndarray:
+    """(n, h, w, 3) uint8 RGB of kept pictures of one shot."""
+    return np.stack([cv2.cvtColor(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) for image in images])

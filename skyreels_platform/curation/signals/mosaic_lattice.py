@@ -1,0 +1,290 @@
+"""Finds square lattices of evenly coloured blocks in one picture.
+
+Three steps, from cheap to dear: isolated steps (a jump between two flat runs of pixels, as only drawn things have); windows in
+which the steps of both axes repeat at one spacing; and the cells of that lattice, of which each must be even inside and bounded.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+SMALLEST_STEP = 5
+"""Levels of 255 between two blocks, at least."""
+SCALES = ((64, 3.0, 14.0), (128, 9.0, 30.0), (224, 20.0, 49.0))
+"""Sides of the windows in pixels, with the smallest and largest blocks that each is searched for."""
+SPACING = 0.5
+"""Pixels between candidate block sizes: a halved picture halves odd blocks."""
+COHERENCE = 0.6, 0.4
+"""How exactly steps must repeat: length of the mean phasor at the lattice's frequency, and at twice that."""
+DENSITY = 0.15
+"""Share of all boundaries in a window that must show a step."""
+ON_LATTICE = 0.85
+"""Share of all steps in an area that must lie on its boundaries."""
+RIPPLE = 1.5, 0.25
+"""A cell is even when its deviation is at most so many levels, or at most this share of the deviation of the cells around it."""
+EVEN = 0.7
+"""Share of the cells in an area's bounding box that must be even; an oval leaves a fifth of it outside."""
+FEWEST_CELLS = 12
+SHORTEST_RUN = 3
+"""Pixels along which a step must go on."""
+ALTERNATES = 0.5
+"""Windows of a facade and chess boards repeat after two or three cells: the step to the cell after next (or the one after that)
+is then smaller than this share of the step to the next."""
+_NOTHING = np.zeros((0, 0), np.float32)
+_MOST_TRIES = 5  # lattices of one scale that are looked at cell by cell in one picture
+
+
+class Lattice(NamedTuple):
+    """One pixelated area, in pixels of the picture."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    block: float
+    area: float
+    """Of the pixelated cells alone; at most that of the box."""
+    step: float
+    """Mean step at the blocks' boundaries, levels."""
+
+
+class _Tables:
+    """Sums over any rectangle of a picture and of its steps."""
+
+    def __init__(self, luma: np.ndarray, across: np.ndarray, down: np.ndarray) -> None:
+        self.height, self.width = luma.shape
+        self._luma, self._squares = cv2.integral2(luma, sdepth=cv2.CV_32S, sqdepth=cv2.CV_64F)
+        self._across = cv2.integral(across, sdepth=cv2.CV_32S)
+        self._down = np.ascontiguousarray(cv2.integral(down, sdepth=cv2.CV_32S).T)
+
+    def moments(self, top: np.ndarray, bottom: np.ndarray, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of luma in rows [top, bottom) by columns [left, right): (rows, columns) each."""
+        count = (bottom - top)[:, None] * (right - left)[None, :]
+        mean = _sums(self._luma, top, bottom, left, right) / count
+        return mean, np.sqrt(np.maximum(_sums(self._squares, top, bottom, left, right) / count - mean * mean, 0))
+
+    def across(self, top: np.ndarray, bottom: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Number of steps from left to right in the same rectangles; they may reach beyond the picture."""
+        return _sums(self._across, *self._inside(top, bottom, left, right))
+
+    def down(self, top: np.ndarray, bottom: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """As `across`, steps from top to bottom."""
+        return _sums(self._down, *self._inside(top, bottom, left, right))
+
+    def _inside(self, top: np.ndarray, bottom: np.ndarray, left: np.ndarray, right: np.ndarray) -> list[np.ndarray]:
+        limits = (self.height, self.height, self.width, self.width)
+        return [np.clip(edge, 0, limit) for edge, limit in zip((top, bottom, left, right), limits, strict=True)]
+
+
+def _sums(table: np.ndarray, top: np.ndarray, bottom: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return table[np.ix_(bottom, right)] - table[np.ix_(top, right)] - table[np.ix_(bottom, left)] + table[np.ix_(top, left)]
+
+
+class _Candidate(NamedTuple):
+    score: float
+    block: float
+    x: float  # a lattice line, in pixel edges
+    y: float
+    window: tuple[int, int, int]  # left, top, side
+
+
+def find_lattices(luma: np.ndarray, smallest: float = 3.0, largest: float = 49.0) -> list[Lattice]:
+    """Pixelated areas of (h, w) uint8 with blocks of `smallest` to `largest` pixels, largest area first; they do not overlap."""
+    if min(luma.shape) < SCALES[0][0]:
+        return []
+    across, down = isolated_steps(luma), isolated_steps(luma.T)
+    candidates = _candidates(across, down, smallest, largest)
+    tables = _Tables(luma, across, down) if candidates else None
+    found: list[Lattice] = []
+    for candidate in candidates:
+        left, top, side = candidate.window
+        middle_x, middle_y = left + side / 2, top + side / 2
+        if any(area.x0 <= middle_x <= area.x1 and area.y0 <= middle_y <= area.y1 for area in found):
+            continue
+        assert tables is not None
+        area = _grown(tables, candidate)
+        if area is not None and not any(_overlap(area, other) > 0.3 * min(area.area, other.area) for other in found):
+            found.append(area)
+    return sorted(found, key=lambda area: -area.area)
+
+
+def isolated_steps(luma: np.ndarray) -> np.ndarray:
+    """(h, w) uint8, 1 where columns x - 1 and x + 1 differ while their outer neighbours do not, over at least three rows.
+
+    A step that falls between two pixels marks the left one of them, a step within a pixel marks that pixel.
+    """
+    luma = np.ascontiguousarray(luma)
+    near = cv2.absdiff(luma[:, 1:], luma[:, :-1])
+    wide = cv2.absdiff(luma[:, 2:], luma[:, :-2])
+    slack = np.array([v // 3 + 1 if v >= SMALLEST_STEP else 0 for v in range(256)], np.uint8)
+    outer = cv2.max(near[:, :-3], near[:, 3:])
+    steps = (outer < cv2.LUT(np.ascontiguousarray(wide[:, 1:-1]), slack)).astype(np.uint8)
+    steps[:, 1:] &= 1 - steps[:, :-1]
+    return cv2.copyMakeBorder(_upright_runs(steps, SHORTEST_RUN), 0, 0, 2, 2, cv2.BORDER_CONSTANT, value=0)
+
+
+def _upright_runs(steps: np.ndarray, shortest: int) -> np.ndarray:
+    """Only those steps that go on over at least so many rows."""
+    return cv2.morphologyEx(steps, cv2.MORPH_OPEN, np.ones((shortest, 1), np.uint8))
+
+
+def _candidates(across: np.ndarray, down: np.ndarray, smallest: float, largest: float) -> list[_Candidate]:
+    height, width = across.shape
+    found: list[_Candidate] = []
+    for side, low, high in reversed(SCALES):  # a small window may show no more than divisors of a large block's size
+        if side > min(height, width):
+            continue
+        blocks, waves = _waves(side, max(low, smallest), min(high, largest))
+        if not len(blocks):
+            continue
+        enough = DENSITY * side * side / blocks
+        run = int(low / 4)  # whatever is much shorter than any block of this scale is texture; a codec interrupts long steps
+        runs = [_upright_runs(steps, run) if run > SHORTEST_RUN else steps for steps in (across, down)]
+        steps_x, steps_y = _windows(runs[0], side), _windows(runs[1], side).swapaxes(0, 1)
+        count_x, count_y = steps_x.sum(axis=2), steps_y.sum(axis=2)
+        rows, columns = np.nonzero(np.minimum(count_x, count_y) >= enough[-1])
+        # Most windows are out after their first half of a test.
+        for steps in (steps_x, steps_y):
+            exact = np.abs(_phasors(steps[rows, columns], waves[0])).max(axis=1, initial=0) >= COHERENCE[0]
+            rows, columns = rows[exact], columns[exact]
+        if not len(rows):
+            continue
+        one_x, one_y, two_x, two_y = (_phasors(steps[rows, columns], wave) for wave in waves for steps in (steps_x, steps_y))
+        first, second = np.minimum(np.abs(one_x), np.abs(one_y)), np.minimum(np.abs(two_x), np.abs(two_y))
+        fits = (first >= COHERENCE[0]) & (second >= COHERENCE[1])
+        fits &= np.minimum(count_x, count_y)[rows, columns, None] >= enough
+        of_scale: list[_Candidate] = []
+        for which in np.flatnonzero(fits.any(axis=1)):
+            number = _best_block(fits[which], (first + second)[which])
+            phase_x, phase_y = (float(np.angle(one[which, number])) / (2 * np.pi) for one in (one_x, one_y))
+            block, left, top = float(blocks[number]), int(columns[which]) * side // 2, int(rows[which]) * side // 2
+            # A step marks the pixel left of a boundary or the one that holds it: on average 0.75 pixels before the boundary.
+            line_x, line_y = left + phase_x * block + 0.75, top + phase_y * block + 0.75
+            of_scale.append(_Candidate(float(first[which, number]), block, line_x, line_y, (left, top, side)))
+        found += sorted(of_scale, key=lambda candidate: -candidate.score)[:_MOST_TRIES]
+    return found
+
+
+def _best_block(fits: np.ndarray, exactness: np.ndarray) -> int:
+    """Divisors of a block's size fit too: the most exact one in the last run of sizes that fit."""
+    last = int(np.flatnonzero(fits)[-1])
+    others = np.flatnonzero(~fits[:last])
+    first = int(others[-1]) + 1 if len(others) else 0
+    return first + int(exactness[first:last + 1].argmax())
+
+
+def _windows(steps: np.ndarray, side: int) -> np.ndarray:
+    """Steps per column in square windows at every half side: (rows, columns, side)."""
+    half = side // 2
+    rows = steps.shape[0] // half
+    bands = steps[:rows * half].reshape(rows, half, -1).sum(axis=1, dtype=np.float32)
+    return np.lib.stride_tricks.sliding_window_view(bands[1:] + bands[:-1], side, axis=1)[:, ::half]
+
+
+@cache
+def _waves(side: int, low: float, high: float) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Candidate block sizes, and (side, 2 x blocks) cosines and sines at their frequencies and at twice those."""
+    blocks = np.arange(low, high + 1e-6, SPACING)
+    turns = 2 * np.pi * np.arange(side)[:, None] / np.maximum(blocks, SPACING)[None, :]
+    return blocks, [
+        np.concatenate([np.cos(times * turns), np.sin(times * turns)], axis=1).astype(np.float32) for times in (1, 2)
+    ]
+
+
+def _phasors(windows: np.ndarray, wave: np.ndarray) -> np.ndarray:
+    """(n, side) counts -> (n, blocks) complex mean phasor."""
+    if not len(windows):
+        return np.zeros((0, wave.shape[1] // 2), np.complex64)
+    counts = np.maximum(windows.sum(axis=1, keepdims=True), 1)
+    # Not numpy's product: for a hundred windows its threads cost more than the work.
+    real, imaginary = np.split(cv2.gemm(windows / counts, wave, 1, _NOTHING, 0), 2, axis=1)
+    return real + 1j * imaginary
+
+
+def _grown(tables: _Tables, candidate: _Candidate) -> Lattice | None:
+    """The connected area of even, bounded cells around the candidate's window."""
+    block = candidate.block
+    sides = (candidate.x, tables.width), (candidate.y, tables.height)
+    xs, ys = (np.arange(line % block, side - 0.5, block) for line, side in sides)
+    if len(xs) < 4 or len(ys) < 4:
+        return None
+    even, means = _even_cells(tables, xs, ys, block)
+    bounded, on_lines, all_steps = _bounded_cells(tables, xs, ys, block)
+    cells = (even & (bounded >= 0.25)).astype(np.uint8)
+    # A cell whose neighbours happen to have its colour shows no boundary; cells around it vouch for it.
+    vouched = (cv2.boxFilter(cells, cv2.CV_32F, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT) >= 5) & even
+    mask = ((cells > 0) | vouched).astype(np.uint8)
+    square = np.ones((2, 2), np.uint8)
+    mask = cv2.dilate(cv2.erode(mask, square, anchor=(0, 0)), square, anchor=(1, 1))  # the anchors undo each other's shift
+    _, labels = cv2.connectedComponents(mask, connectivity=4)
+    left, top, side = candidate.window
+    columns = (xs[:-1] >= left - 1) & (xs[1:] <= left + side + 1)
+    rows = (ys[:-1] >= top - 1) & (ys[1:] <= top + side + 1)
+    inside = labels[np.ix_(rows, columns)]
+    counts = np.bincount(inside.ravel())
+    if len(counts) < 2:
+        return None
+    area = labels == 1 + int(counts[1:].argmax())
+    total = int(area.sum())
+    if total < FEWEST_CELLS or bounded[area].mean() < 0.3 or on_lines[area].sum() < ON_LATTICE * all_steps[area].sum():
+        return None
+    steps = np.concatenate([
+        np.abs(np.diff(means, axis=axis))[_both(area, axis)] for axis in (0, 1)
+    ])
+    if not len(steps) or steps.mean() < SMALLEST_STEP - 1 or _alternates(means, area):
+        return None
+    in_rows, in_columns = np.flatnonzero(area.any(axis=1)), np.flatnonzero(area.any(axis=0))
+    box = np.s_[in_rows[0]:in_rows[-1] + 1, in_columns[0]:in_columns[-1] + 1]
+    if min(len(in_rows), len(in_columns)) < 3 or even[box].mean() < EVEN:
+        return None
+    return Lattice(
+        float(xs[in_columns[0]]), float(ys[in_rows[0]]), float(xs[in_columns[-1] + 1]), float(ys[in_rows[-1] + 1]), block,
+        total * block * block, float(steps.mean()),
+    )
+
+
+def _alternates(means: np.ndarray, area: np.ndarray) -> bool:
+    """Whether the cells' means repeat on both axes, as drawn or built patterns do."""
+    def step(lag: int, axis: int) -> float:
+        values, inside = (np.moveaxis(array, axis, 0) for array in (means, area))
+        both = inside[lag:] & inside[:-lag]
+        return float(np.abs(values[lag:] - values[:-lag])[both].mean()) if both.sum() >= FEWEST_CELLS // 2 else np.inf
+
+    return all(min(step(2, axis), step(3, axis)) < ALTERNATES * step(1, axis) for axis in (0, 1))
+
+
+def _both(area: np.ndarray, axis: int) -> np.ndarray:
+    return area[1:] & area[:-1] if axis == 0 else area[:, 1:] & area[:, :-1]
+
+
+def _even_cells(tables: _Tables, xs: np.ndarray, ys: np.ndarray, block: float) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, columns) bool: the cell's inside is even, up to a codec's ripple; and the mean luma of each cell."""
+    margin = 0.75 if block < 8 else 1.75
+    spans: list[np.ndarray] = []
+    for lines in (ys, xs):
+        first = np.ceil(lines[:-1] + margin).astype(int)
+        spans += [first, np.maximum(np.floor(lines[1:] - margin).astype(int), first + 1)]
+    means, deviation = tables.moments(*spans)
+    around = cv2.boxFilter(means, -1, (3, 3), borderType=cv2.BORDER_REPLICATE)
+    spread = np.sqrt(np.maximum(cv2.boxFilter(means * means, -1, (3, 3), borderType=cv2.BORDER_REPLICATE) - around * around, 0))
+    return deviation <= np.maximum(RIPPLE[0], RIPPLE[1] * spread), means
+
+
+def _bounded_cells(
+    tables: _Tables, xs: np.ndarray, ys: np.ndarray, block: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per cell: share of its outline that shows a step; steps on its boundaries; all steps."""
+    x, y = np.rint(xs).astype(int), np.rint(ys).astype(int)
+    # Three pixels wide: a step marks the one before its boundary or the one that holds it; the phase is known to half a pixel.
+    upright = tables.across(y[:-1], y[1:], x - 2, x + 1)
+    lying = tables.down(y - 2, y + 1, x[:-1], x[1:])
+    outline = (upright[:, 1:] + upright[:, :-1] + lying[1:] + lying[:-1]) / (4 * block)
+    cell = y[:-1] - 2, y[1:] - 2, x[:-1] - 2, x[1:] - 2
+    return outline, upright[:, :-1] + lying[:-1], tables.across(*cell) + tables.down(*cell)
+
+
+def _overlap(one: Lattice, other: Lattice) -> float:
+    width, height = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
+    return max(0.0, width) * max(0.0, height)

@@ -1,0 +1,259 @@
+"""What stays on the screen while the picture changes: running sums that subtitle, logo and sticker share.
+
+Two things are kept per shot. Of the pictures, the mean gradient and the mean squared gradient of every pixel, in luma and colour:
+an edge that stands still under a moving picture keeps its gradient, all others average out. Of the stills, the lines of text that
+two successive stills show at the same place. Neither grows with the shot.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from skyreels_platform.curation.signals.base import Motion, Sample, ShotInfo
+from skyreels_platform.curation.signals.text_lines import Strokes, TextLine, strokes, text_lines
+
+EDGE = 4.0
+"""Levels per pixel; a fainter mean gradient is no edge that somebody drew."""
+SURE = 4.0
+"""Deviations from chance, as `Edges.lasting` takes them."""
+INDEPENDENT = 64
+"""Pictures that count as independent at most: successive ones are alike."""
+MOVED = 0.4
+"""Share of a pixel's squared gradient that its mean holds, below which the edges seen there came and went."""
+TEXTURE = 9.0
+"""Squared gradient from which a pixel has texture enough to show whether it moves."""
+AT_REST = 0.03
+"""Frame heights that the camera must travel before the picture counts as moving."""
+CORNER = 0.15
+"""Share of the frame's width and height that its corners take (paper, on cropping)."""
+WIDEST, TALLEST = 0.35, 0.25
+"""A wider or higher thing that reaches into a corner is no logo; shares of the frame's width and height."""
+_THROUGH = 0.5  # a row or column with edges on more of its length is a border, or a line of the scene
+_LONELY = 0.1
+_THICK = 6  # pixels
+_BOX = 0.6  # of a line's height
+_LONG = 0.2  # of the short side: longer than a logo's strokes
+_PIVOT = 0.15  # of the farthest way that anything in the frame travels
+_GRID = 7  # places on either axis at which the camera's path is followed
+_KEPT, _KEPT_SURE, _LASTED = 0.35, 0.75, 0.75
+_LINES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edges:
+    """The edges of a shot, at the size of its pictures or of their halves."""
+
+    strength: np.ndarray
+    """(h, w) float64: length of the mean gradient, levels per pixel."""
+    energy: np.ndarray
+    """(h, w) float64: mean squared length of the gradient."""
+    pictures: int
+
+    @property
+    def share(self) -> np.ndarray:
+        """(h, w): how much of its energy a pixel's mean gradient holds; 1 where nothing ever changes."""
+        return self.strength**2 / np.maximum(self.energy, 1e-6)
+
+    def lasting(self, sure: float = SURE, *, with_lines: bool = False) -> np.ndarray:
+        """(h, w) bool: edges that stand still, without the borders of letterboxes and what else crosses the frame.
+
+        sure: deviations by which a mean gradient must exceed what its own changes would leave of it by chance. Long level and
+        upright lines are left out, since the scene slides along them without a change, unless `with_lines`.
+        """
+        changes = np.maximum(self.energy - self.strength**2, 1.0)
+        mask = (self.strength >= EDGE) & (self.strength >= sure * np.sqrt(changes / min(self.pictures, INDEPENDENT)))
+        for axis in (0, 1):
+            filled = mask.mean(axis=1 - axis)
+            beyond = np.pad(filled, 5)
+            lonely = np.minimum(beyond[:-10], beyond[10:]) < _LONELY  # a texture is full of edges on both sides
+            for line in np.flatnonzero((filled > _THROUGH) & lonely):
+                band = slice(max(0, line - 2), line + 3)
+                mask[band if axis == 0 else (slice(None), band)] = False
+        return mask if with_lines else mask & ~_straight(mask)
+
+
+def _straight(mask: np.ndarray) -> np.ndarray:
+    """(h, w) bool: the long level and upright lines in a mask; the scene slides along them without a change."""
+    ink, length = mask.view(np.uint8), round(_LONG * min(mask.shape))
+    lines = np.zeros(mask.shape, bool)
+    for along, through in (((1, length), (_THICK, 1)), ((length, 1), (1, _THICK))):
+        thick = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones(through, np.uint8))  # a row of letters that run together
+        thin = cv2.subtract(ink, thick)
+        lines |= np.asarray(cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones(along, np.uint8))) > 0
+    return lines
+
+
+def is_corner_mark(x0: float, y0: float, x1: float, y1: float) -> bool:
+    """Whether a box, in shares of the frame, has the place and size of a logo: subtitle and logo share the frame by this rule."""
+    reaches = (x0 < CORNER or x1 > 1 - CORNER) and (y0 < CORNER or y1 > 1 - CORNER)
+    return reaches and x1 - x0 <= WIDEST and y1 - y0 <= TALLEST
+
+
+class OverlayStatistics:
+    """Running sums of one shot."""
+
+    def __init__(self, shot: ShotInfo) -> None:
+        self.shot = shot
+        self.text = TextTrack()
+        self._sums = _GradientSums(), _GradientSums()
+        self._position, self._lowest, self._highest = (np.zeros((_GRID, _GRID, 2)) for _ in range(3))
+
+    def add(self, sample: Sample) -> None:
+        """See the shot's next frame."""
+        if sample.picture is not None:
+            self._add_picture(sample.picture)
+        if sample.motion is not None:
+            self._add_motion(sample.motion)
+        if sample.still is not None:
+            self.text.add(strokes(sample.still.large))
+
+    def edges(self) -> Edges | None:
+        """The shot's edges, of luma or colour, whichever is the stronger at a pixel; None before the second picture."""
+        light, colour = self._sums
+        if light.pictures < 2:
+            return None
+        strength, energy = light.means()
+        size = strength.shape[::-1]
+        hue, hue_energy = (cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST) for plane in colour.means())
+        # The clearer of the two: strong, and strong at all times.
+        chosen = hue**2 / np.sqrt(np.maximum(hue_energy, 1)) > strength**2 / np.sqrt(np.maximum(energy, 1))
+        pictures = light.pictures
+        return Edges(
+            strength=np.where(chosen, hue, strength), energy=np.where(chosen, hue_energy, energy), pictures=pictures
+        )  # fmt: skip
+
+    def without_text(self, mask: np.ndarray) -> np.ndarray:
+        """A copy of an (h, w) mask, empty where lines of text stand that are no logo, and around them for outline or box."""
+        cleared = mask.copy()
+        height, width = mask.shape
+        for line in self.text.found():
+            if not is_corner_mark(line.x0, line.y0, line.x1, line.y1):
+                margin = _BOX * min((line.y1 - line.y0) * height, (line.x1 - line.x0) * width)
+                top, left = max(0, int(line.y0 * height - margin)), max(0, int(line.x0 * width - margin))
+                cleared[top : int(line.y1 * height + margin) + 1, left : int(line.x1 * width + margin) + 1] = False
+        return cleared
+
+    def continues_text(self, x0: float, y0: float, x1: float, y1: float) -> bool:
+        """Whether a box, in shares of the frame, is a piece of a line of text that is no logo: at its level, close to its end."""
+        aspect = self.shot.height / max(1, self.shot.width)
+        for line in self.text.found():
+            height = line.y1 - line.y0
+            gap = max(line.x0 - x1, x0 - line.x1)
+            level = abs(y0 + y1 - line.y0 - line.y1) <= height
+            if level and gap <= 3 * height * aspect and not is_corner_mark(line.x0, line.y0, line.x1, line.y1):
+                return True
+        return False
+
+    def corner_text(self) -> list[TextLine]:
+        """Lines of text that have the place and size of a logo."""
+        return [line for line in self.text.found() if is_corner_mark(line.x0, line.y0, line.x1, line.y1)]
+
+    def travel(self, x: float, y: float) -> float:
+        """How far the camera moved what is seen at (x, y), in shares of the frame, in the course of the shot: frame heights."""
+        row, column = (min(_GRID - 1, int(share * _GRID)) for share in (y, x))
+        return float((self._highest - self._lowest)[row, column].max())
+
+    def travelled(self, x: float, y: float) -> bool:
+        """Whether the camera moved what is seen at (x, y); in the middle of a zoom or a roll it hardly does."""
+        return self.travel(x, y) >= max(AT_REST, _PIVOT * float((self._highest - self._lowest).max()))
+
+    def _add_picture(self, picture: np.ndarray) -> None:
+        planes = cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb)
+        height, width = (side // 2 * 2 for side in planes.shape[:2])  # halving whole pixels is ten times as fast
+        half = cv2.resize(planes[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        self._sums[0].add(cv2.extractChannel(planes, 0))
+        self._sums[1].add(np.ascontiguousarray(half[..., 1:]))
+
+    def _add_motion(self, motion: Motion) -> None:
+        height, width = motion.camera.shape[:2]
+        rows, columns = (((np.arange(_GRID) + 0.5) / _GRID * side).astype(int) for side in (height, width))
+        self._position += motion.camera[np.ix_(rows, columns)] / (2 * height)  # flow is kept at every second pixel
+        self._lowest = np.minimum(self._lowest, self._position)
+        self._highest = np.maximum(self._highest, self._position)
+
+
+class _GradientSums:
+    """Sums of one size of picture; several channels count together."""
+
+    def __init__(self) -> None:
+        self.pictures = 0
+        self._mean: tuple[np.ndarray, np.ndarray] | None = None
+        self._energy: np.ndarray | None = None
+
+    def add(self, planes: np.ndarray) -> None:
+        gradients = [cv2.Sobel(planes, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1))]
+        if self._mean is None or self._energy is None:
+            self._mean = np.zeros_like(gradients[0]), np.zeros_like(gradients[0])
+            self._energy = np.zeros_like(gradients[0])
+        for gradient, total in zip(gradients, self._mean, strict=True):
+            cv2.accumulate(gradient, total)
+            cv2.accumulateSquare(gradient, self._energy)
+        self.pictures += 1
+
+    def means(self) -> tuple[np.ndarray, np.ndarray]:
+        """Length of the mean gradient and mean squared length, (h, w) each."""
+        assert self._mean is not None
+        assert self._energy is not None
+        across, down = (total.astype(np.float64) / self.pictures for total in self._mean)
+        squared, energy = across**2 + down**2, self._energy.astype(np.float64) / self.pictures
+        if squared.ndim == 3:
+            squared, energy = squared.sum(axis=2), energy.sum(axis=2)
+        return np.sqrt(squared), energy
+
+
+class TextTrack:
+    """The lines of text that stand still."""
+
+    def __init__(self) -> None:
+        self.stills = 0
+        self.lines: list[TextLine] = []
+        """The largest so far, at most _LINES, none inside another."""
+        self._before: Strokes | None = None
+        self._earlier: Strokes | None = None
+
+    def add(self, now: Strokes) -> None:
+        if self._before is not None:
+            for line in _joined(text_lines(now, self._before, self._earlier), now.plane.shape[0] / now.plane.shape[1]):
+                # A moving text covers itself in part: a third still shows what it is.
+                if line.kept >= _KEPT_SURE or (line.kept >= _KEPT and line.lasted >= _LASTED):
+                    self._keep(line)
+        self._before, self._earlier = now, self._before
+        self.stills += 1
+
+    def found(self) -> list[TextLine]:
+        """What has been found; of a single still, what looks like text there."""
+        if self.stills == 1 and self._before is not None:
+            return text_lines(self._before, None)
+        return self.lines
+
+    def _keep(self, line: TextLine) -> None:
+        if any(_covers(other, line) for other in self.lines):
+            return
+        kept = [other for other in self.lines if not _covers(line, other)] + [line]
+        self.lines = sorted(kept, key=lambda one: (-one.area, one.y0, one.x0))[:_LINES]
+
+
+def _joined(lines: list[TextLine], aspect: float) -> list[TextLine]:
+    """The lines, those put together that are parts of one: at the same level, less than two heights apart. aspect: height / width."""
+    joined: list[TextLine] = []
+    for line in sorted(lines, key=lambda line: (line.x0, line.y0, line.x1, line.y1)):
+        for number, other in enumerate(joined):
+            height = min(line.y1 - line.y0, other.y1 - other.y0)
+            across = line.x0 - other.x1
+            if abs(line.y0 - other.y0) + abs(line.y1 - other.y1) <= height and across <= 2 * height * aspect:
+                joined[number] = TextLine(
+                    x0=min(line.x0, other.x0), y0=min(line.y0, other.y0), x1=max(line.x1, other.x1), y1=max(line.y1, other.y1),
+                    letters=line.letters + other.letters, kept=min(line.kept, other.kept), lasted=min(line.lasted, other.lasted),
+                )  # fmt: skip
+                break
+        else:
+            joined.append(line)
+    return joined
+
+
+def _covers(outer: TextLine, inner: TextLine) -> bool:
+    """Whether most of `inner` lies in `outer`."""
+    across = min(outer.x1, inner.x1) - max(outer.x0, inner.x0)
+    down = min(outer.y1, inner.y1) - max(outer.y0, inner.y0)
+    return across > 0 and down > 0 and across * down >= 0.6 * inner.area

@@ -1,0 +1,90 @@
+"""Logos and watermarks in the corners."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skyreels_platform.curation.signals.logo import Logo
+from skyreels_platform.media.pyramid import pyramid
+from skyreels_platform.media.sample_overlays import draw_overlays
+from tests.curation.signals.overlay_shots import drawn_shot, measure, rendered_shot, samples_of, texture_clip
+
+BOUND = 0.3
+
+
+def _logo(clip: np.ndarray) -> Logo:
+    signal = measure(Logo, *drawn_shot(clip))
+    assert isinstance(signal, Logo)
+    return signal
+
+
+@pytest.mark.parametrize("kind", ["logo", "watermark"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mark_is_found_under_a_moving_picture_and_none_where_none_is(kind: str, seed: int) -> None:
+    clip = texture_clip(seed=seed)
+    clean = _logo(clip).result()
+    assert clean.value is not None
+    assert clean.value < BOUND
+    (truth,) = draw_overlays(clip, [kind], seed=seed, fps=16)  # pyright: ignore[reportArgumentType]
+    signal = _logo(clip)
+    value = signal.result().value
+    assert value is not None
+    assert value > BOUND
+    (region,) = signal.regions()
+    assert abs(region.x0 - truth.box[0]) < 0.06
+    assert abs(region.y1 - truth.box[3]) < 0.06
+
+
+def test_a_picture_at_rest_cannot_tell_a_mark_from_the_scene() -> None:
+    clip = texture_clip(pan=0)
+    clip[:, 20:50:6, 20:60] = 255  # a window blind, or a logo
+    clip[:, 10:80, 100:180:8] = 0
+    score = _logo(clip).result()
+    assert score.outcome == "unknown"
+    assert "does not move" in score.reason
+
+
+def test_a_mark_alone_on_plain_ground_is_found_even_at_rest() -> None:
+    clip = np.full((40, 270, 480, 3), 90, np.uint8)
+    assert _logo(clip).result().value == 0
+    clip[:, 18:24, 20:60] = clip[:, 36:42, 20:60] = clip[:, 24:36, 36:44] = 240
+    value = _logo(clip).result().value
+    assert value is not None
+    assert value > BOUND
+
+
+def test_letterbox_bars_and_a_subtitle_are_no_logo() -> None:
+    clip = texture_clip(seed=9)
+    clip[:, :40], clip[:, -40:] = 0, 0
+    draw_overlays(clip, ["subtitle"], seed=2, fps=16)
+    value = _logo(clip).result().value
+    assert value is not None
+    assert value < BOUND
+
+
+def test_a_thing_that_moves_through_the_corner_is_no_logo() -> None:
+    clip = texture_clip(pan=3)
+    for index, frame in enumerate(clip):
+        frame[20:50, 4 + 2 * index : 60 + 2 * index] = (250, 60, 60)
+    value = _logo(clip).result().value
+    assert value is not None
+    assert value < BOUND
+
+
+def test_one_picture_is_not_enough() -> None:
+    assert _logo(texture_clip(1)).result().outcome == "unknown"
+
+
+def test_half_transparent_mark_after_a_codec(tmp_path: Path) -> None:
+    shot = rendered_shot(5021, ("logo",), tmp_path, camera="pan_right")
+    value = measure(Logo, shot.info, shot.samples).result().value
+    assert value is not None
+    assert value > BOUND
+
+
+@pytest.mark.parametrize("name", ["mdn_crystal.mp4", "mdn_elf.mp4", "vdf_cat.3.webm"])
+def test_real_footage_without_logo(name: str, footage: Path) -> None:
+    info, _ = drawn_shot(texture_clip(2))
+    score = measure(Logo, info, samples_of(pyramid(footage / "videos" / name, stop=120))).result()
+    assert score.value is None or score.value < BOUND

@@ -1,0 +1,89 @@
+"""Mosaics, on pictures whose blocks are known."""
+
+import cv2
+import numpy as np
+import pytest
+
+from skyreels_platform.curation.signals.mosaic import Mosaic
+from skyreels_platform.curation.signals.mosaic_lattice import find_lattices
+from tests.curation.signals.flawed_shots import quick_shots
+
+WIDTH, HEIGHT = 640, 360
+
+
+def texture(seed: int) -> np.ndarray:
+    """(H, W) uint8 with detail of every size, the finer the fainter."""
+    generator = np.random.default_rng(seed)
+    layers = []
+    for size, depth in ((60, 60), (20, 40), (7, 20), (2, 12)):
+        coarse = generator.normal(0, depth, (HEIGHT // size + 1, WIDTH // size + 1))
+        layers.append(cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+    return np.clip(128 + np.sum(layers, axis=0) / 2, 0, 255).astype(np.uint8)
+
+
+def pixelated(luma: np.ndarray, box: tuple[int, int, int, int], block: int) -> np.ndarray:
+    x0, y0, x1, y1 = box
+    out = luma.copy()
+    cells = cv2.resize(luma[y0:y1, x0:x1], ((x1 - x0) // block, (y1 - y0) // block), interpolation=cv2.INTER_AREA)
+    out[y0:y1, x0:x1] = cells.repeat(block, axis=0).repeat(block, axis=1)
+    return out
+
+
+@pytest.mark.parametrize("block", [4, 5, 7, 8, 11, 16, 23, 32, 48])
+def test_blocks_of_any_size_are_found_where_they_are(block):
+    columns, rows = max(5, 160 // block), max(4, 120 // block)
+    box = (133, 77, 133 + columns * block, 77 + rows * block)
+    found = find_lattices(pixelated(texture(block), box, block))
+    assert found
+    assert found[0].block == pytest.approx(block, abs=0.5)
+    assert found[0].area == pytest.approx(columns * rows * block * block, rel=0.15)
+    middle = (found[0].x0 + found[0].x1) / 2, (found[0].y0 + found[0].y1) / 2
+    assert middle == pytest.approx(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), abs=block + 2)
+
+
+def test_a_mosaic_in_a_halved_picture_is_found_at_any_phase():
+    luma = cv2.resize(texture(3), (2 * WIDTH, 2 * HEIGHT), interpolation=cv2.INTER_CUBIC)
+    for phase in (0, 1):
+        box = (300 + phase, 200 + phase, 300 + phase + 17 * 20, 200 + phase + 17 * 14)
+        halved = cv2.resize(pixelated(luma, box, 17), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+        (found, *_) = find_lattices(halved)
+        assert found.block == 8.5
+
+
+def test_pictures_without_a_mosaic_have_no_lattice():
+    for seed in range(6):
+        assert find_lattices(texture(seed)) == []
+
+
+def test_things_that_repeat_are_no_mosaic():
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    waves = 128 + 60 * np.sin(columns / 2.5) * np.sin(rows / 2.5)
+    bricks = np.where((rows % 24 < 3) | ((columns + 24 * (rows // 24 % 2)) % 48 < 3), 180, 110)
+    windows = np.where((rows % 40 < 22) & (columns % 40 < 22), 60, 170)
+    generator = np.random.default_rng(0)
+    for pattern in (waves, bricks, windows):
+        noisy = np.clip(pattern + generator.normal(0, 3, pattern.shape), 0, 255).astype(np.uint8)
+        assert find_lattices(noisy) == []
+
+
+def test_codec_blocks_on_an_even_ground_are_no_mosaic():
+    generator = np.random.default_rng(0)
+    blocks = generator.integers(-2, 3, (HEIGHT // 8, WIDTH // 8)).repeat(8, axis=0).repeat(8, axis=1)
+    assert find_lattices((120 + blocks).astype(np.uint8)) == []
+
+
+def test_small_pictures_are_measured_too():
+    assert find_lattices(np.zeros((40, 40), np.uint8)) == []
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_rendered_and_encoded_shots(number):
+    shot = quick_shots()[number]
+    score, regions = shot.measure(Mosaic)
+    assert score.value is not None
+    if shot.kind not in ("mosaic", "moving_mosaic"):
+        assert (score.value, regions) == (0, [])
+        return
+    assert shot.truth is not None
+    assert score.value == pytest.approx(shot.truth.share(shot.width, shot.height), rel=0.4)
+    assert regions

@@ -1,0 +1,76 @@
+"""Composed pictures: seams that stay while both sides move."""
+
+import numpy as np
+import pytest
+
+from skyreels_platform.curation.signals.base import Region, Sample, Score, ShotInfo
+from skyreels_platform.curation.signals.split_screen import SplitScreen
+from tests.curation.signals.flawed_shots import measure, quick_shots
+from tests.curation.signals.test_mosaic import texture
+
+WIDTH, HEIGHT, FRAMES = 320, 180, 16
+
+
+def composed(images: list[np.ndarray]) -> tuple[Score, list[Region]]:
+    """The score of (H, W) uint8 pictures."""
+    samples = [
+        Sample(rgb=picture, grey=image, luma=0.0, contrast=0.0, time_s=0.0, picture=picture)
+        for image in images for picture in [np.repeat(image[..., None], 3, axis=2)]
+    ]
+    info = ShotInfo(media="video", num_frames=len(images), duration_s=len(images) / 8, fps=8, width=WIDTH, height=HEIGHT)
+    return measure(SplitScreen, info, samples)
+
+
+def panned(seed: int, speed: int) -> list[np.ndarray]:
+    world = texture(seed)
+    return [world[step:step + HEIGHT, 100 + speed * step:100 + speed * step + WIDTH] for step in range(FRAMES)]
+
+
+def test_two_clips_side_by_side_are_found():
+    pairs = zip(panned(1, 3), panned(2, -4), strict=True)
+    score, regions = composed([np.concatenate([one[:, :140], other[:, 140:]], axis=1) for one, other in pairs])
+    assert score.value is not None
+    assert score.value > 0.75
+    assert regions[0].x1 == pytest.approx(140 / WIDTH, abs=0.02)
+
+
+def test_a_small_picture_in_the_corner_is_found():
+    images = [image.copy() for image in panned(3, 3)]
+    for image, small in zip(images, panned(4, -3), strict=True):
+        image[10:70, 200:306] = small[:60, :106]
+    score, (region,) = composed(images)
+    assert score.value is not None
+    assert score.value > 0.75
+    corners = (region.x0 * WIDTH, region.y0 * HEIGHT, region.x1 * WIDTH, region.y1 * HEIGHT)
+    assert corners == pytest.approx((200, 10, 306, 70), abs=6)
+
+
+def test_one_moving_picture_is_not_composed():
+    assert (composed(panned(5, 3))[0].value or 0) < 0.3
+
+
+def test_a_wall_in_a_still_scene_is_no_seam():
+    room = texture(6)[:HEIGHT, :WIDTH].copy()
+    room[:, 150:] = room[:, 150:] // 3
+    assert composed([room] * FRAMES)[0].value == 0
+
+
+def test_a_bar_is_no_panel():
+    images = [image.copy() for image in panned(7, 3)]
+    for image in images:
+        image[:, :60] = image[:, 260:] = 0
+    assert (composed(images)[0].value or 0) < 0.3
+
+
+def test_a_few_pictures_leave_the_question_open():
+    score, regions = composed(panned(8, 3)[:4])
+    assert (score.outcome, regions) == ("unknown", [])
+    assert score.reason == "4 pictures only, of 6 that show whether an edge stays"
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 4, 5, 8, 9, 10, 11])
+def test_rendered_and_encoded_shots(number):
+    shot = quick_shots()[number]
+    value = shot.measure(SplitScreen)[0].value
+    assert value is not None
+    assert (value > 0.75) == (shot.kind == "picture_in_picture")

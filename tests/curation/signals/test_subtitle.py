@@ -1,0 +1,177 @@
+"""Burnt-in subtitles; and the table of all overlays over two hundred rendered shots."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skyreels_platform.curation.signals.base import Score
+from skyreels_platform.curation.signals.logo import Logo
+from skyreels_platform.curation.signals.overlay_statistics import OverlayStatistics
+from skyreels_platform.curation.signals.sticker import Sticker
+from skyreels_platform.curation.signals.subtitle import Subtitle
+from skyreels_platform.media.pyramid import pyramid
+from skyreels_platform.media.sample_overlays import OverlayTruth, draw_overlays
+from tests.curation.signals.overlay_shots import (
+    RenderedShot,
+    drawn_shot,
+    measure,
+    random_kinds,
+    rendered_shot,
+    samples_of,
+    texture_clip,
+)
+
+LOGO_BOUND = 0.3
+"""Confidence from which a shot counts as marked."""
+
+
+def _subtitle(clip: np.ndarray) -> Subtitle:
+    signal = measure(Subtitle, *drawn_shot(clip))
+    assert isinstance(signal, Subtitle)
+    return signal
+
+
+def _value(score: Score) -> float:
+    assert score.outcome == "measured", score.reason
+    assert score.value is not None
+    return score.value
+
+
+@pytest.mark.parametrize("pan", [6.0, 0.0], ids=["the picture moves", "the picture is at rest"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_subtitle_is_found_where_it_stands_and_nothing_where_none_is(pan: float, seed: int) -> None:
+    clip = texture_clip(pan=pan, seed=seed)
+    assert _value(_subtitle(clip).result()) == 0
+    truths = draw_overlays(clip, ["subtitle"], seed=seed, fps=16)
+    signal = _subtitle(clip)
+    assert 0.001 < _value(signal.result()) < 0.3
+    assert all(any(_overlap(truth, region) for truth in truths) for region in signal.regions())
+
+
+def test_text_on_a_letterbox_bar_is_found_and_the_bar_is_not() -> None:
+    clip = texture_clip()
+    clip[:, :40], clip[:, -40:] = 0, 0
+    assert _value(_subtitle(clip).result()) == 0
+    clip[:, -40:] = _line_of_text(40, clip.shape[2])
+    signal = _subtitle(clip)
+    assert _value(signal.result()) > 0.005
+    assert all(region.y0 > 0.8 for region in signal.regions())
+
+
+def test_text_that_changes_in_the_middle_of_the_shot_is_one_subtitle() -> None:
+    clip = texture_clip(48)
+    for start, text in ((0, "We leave at dawn."), (24, "Listen to the sea, it never lies.")):
+        _write(clip[start : start + 24], text, 240)
+    assert _value(_subtitle(clip).result()) > 0.005
+
+
+def test_a_sign_that_moves_with_the_scene_is_no_subtitle() -> None:
+    clip = texture_clip()
+    for index, frame in enumerate(clip):
+        _write(frame[None], "Hotel Astoria", 250 - 3 * index)
+    assert _value(_subtitle(clip).result()) == 0
+
+
+def test_a_mark_in_the_corner_is_left_to_the_logo() -> None:
+    clip = texture_clip()
+    draw_overlays(clip, ["watermark"], seed=3, fps=16)
+    assert _value(_subtitle(clip).result()) == 0
+
+
+def test_an_image_is_judged_by_its_strokes() -> None:
+    clip = texture_clip(1)
+    assert _value(_subtitle(clip).result()) == 0
+    _write(clip, "It was never about money.", 240)
+    assert _value(_subtitle(clip).result()) > 0.005
+
+
+def test_rendered_shots_after_a_codec(tmp_path: Path) -> None:
+    for number in range(5010, 5012):
+        assert _value(measure(Subtitle, *_seen(rendered_shot(number, ("subtitle", "scene_text"), tmp_path, camera="pan_left"))).result())
+        assert not _value(measure(Subtitle, *_seen(rendered_shot(number, ("scene_text",), tmp_path, camera="pan_left"))).result())
+
+
+def test_burnt_in_copyright_text_of_real_footage(footage: Path) -> None:
+    levels = pyramid(footage / "videos" / "psd_testvideo.mp4", start=30, stop=110)
+    info, _ = drawn_shot(texture_clip(2), fps=30)
+    signal = measure(Subtitle, info, samples_of(levels))
+    assert _value(signal.result()) > 0.01
+    assert all(region.y0 > 0.78 and region.y1 < 0.97 for region in signal.regions())
+
+
+@pytest.mark.parametrize("name", ["mdn_crystal.mp4", "mango_sintel.mp4", "vdf_cat.2.mp4"])
+def test_real_footage_without_subtitles(name: str, footage: Path) -> None:
+    info, _ = drawn_shot(texture_clip(2), fps=25)
+    assert _value(measure(Subtitle, info, samples_of(pyramid(footage / "videos" / name, stop=120))).result()) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)
+def test_two_hundred_rendered_shots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Precision and recall of every overlay signal, h264 at crf 18 to 30; prints the table."""
+    bounds = {Subtitle: 1e-6, Logo: LOGO_BOUND, Sticker: 1e-6}
+    kinds = {Subtitle: ("subtitle",), Logo: ("logo", "watermark"), Sticker: ("sticker",)}
+    counts = {kind.name: dict.fromkeys(("found", "missed", "false", "clean", "unknown"), 0) for kind in kinds}
+    misses: list[str] = []
+    spent = stills = 0.0
+    for number in range(10_000, 10_220):
+        shot = rendered_shot(number, random_kinds(number), tmp_path)
+        state = OverlayStatistics(shot.info)
+        started = time.process_time()
+        for sample in shot.samples:
+            state.add(sample)
+        spent += time.process_time() - started
+        stills += sum(sample.still is not None for sample in shot.samples)
+        for kind, truths in kinds.items():
+            signal = kind(shot.info)
+            signal.shared_state = state
+            value, is_there = signal.result().value, shot.has(*truths)
+            if value is None:
+                outcome = "unknown"
+            elif value >= bounds[kind]:
+                outcome = "found" if is_there else "false"
+            else:
+                outcome = "missed" if is_there else "clean"
+            counts[kind.name][outcome] += 1
+            if outcome in ("missed", "false"):
+                misses.append(f"{kind.name} {outcome}: {shot.name}, value {value:.4f}")
+    rates = {name: _rates(count) for name, count in counts.items()}
+    with capsys.disabled():
+        print()
+        for name, count in counts.items():
+            print(name, count, "precision {:.3f} recall {:.3f}".format(*rates[name]))
+        print("\n".join(misses), f"\n{1e3 * spent / stills:.1f} ms per still with its pictures")
+    for name in ("subtitle", "logo"):
+        assert min(rates[name]) >= 0.95, rates
+
+
+def _rates(count: dict[str, int]) -> tuple[float, float]:
+    return count["found"] / max(1, count["found"] + count["false"]), count["found"] / max(1, count["found"] + count["missed"])
+
+
+def _seen(shot: RenderedShot):
+    return shot.info, shot.samples
+
+
+def _overlap(truth: OverlayTruth, region) -> bool:
+    x0, y0, x1, y1 = truth.box
+    x, y = (region.x0 + region.x1) / 2, (region.y0 + region.y1) / 2
+    return x0 - 0.03 < x < x1 + 0.03 and y0 - 0.03 < y < y1 + 0.03
+
+
+def _write(clip: np.ndarray, text: str, baseline: int) -> None:
+    """White text with a dark outline, in the middle, on every frame."""
+    import cv2
+
+    place = (clip.shape[2] - 11 * len(text)) // 2, baseline
+    for frame in clip:
+        for ink, thickness in (((0, 0, 0), 5), ((255, 255, 255), 2)):
+            cv2.putText(frame, text, place, cv2.FONT_HERSHEY_PLAIN, 1.2, ink, thickness, cv2.LINE_AA)
+
+
+def _line_of_text(height: int, width: int) -> np.ndarray:
+    bar = np.zeros((1, height, width, 3), np.uint8)
+    _write(bar, "Where were you last night?", height * 2 // 3)
+    return bar[0]
