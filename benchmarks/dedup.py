@@ -20,9 +20,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")  # matrices of 32 x 32: threads only wait for each other
-
 import cv2
 import numpy as np
 
@@ -66,9 +63,10 @@ def scale(num_shots: int, folder: Path) -> None:
     for number in range(num_shots // 1000):
         batch = f"b{number:06d}"
         generator = np.random.default_rng(number)
-        copies = {int(place): int(generator.integers(number * 1000)) for place in generator.choice(1000, 20, replace=False)} if number else {}
-        content = [fingerprint_row(f"s{number * 1000 + place:07d}", _synthetic(copies.get(place, number * 1000 + place), place in copies), "p")
-                   for place in range(1000)]  # fmt: skip
+        places = generator.choice(1000, 20, replace=False).tolist() if number else []
+        copies = {place: int(generator.integers(number * 1000)) for place in places}
+        shots = {place: _synthetic(copies.get(place, number * 1000 + place), place in copies) for place in range(1000)}
+        content = [fingerprint_row(f"s{number * 1000 + place:07d}", shot, "p") for place, shot in shots.items()]
         started = time.perf_counter()
         store.put([{**row, "batch": batch} for row in content])
         stored = time.perf_counter()
@@ -135,7 +133,8 @@ def _report(made: list[Any], owner: dict[str, str], results: list[MatchResult], 
     pairs = {(row["shot_id"], row["other_id"]): row for result in results for row in result.rows}
     false = [pair for pair in pairs if owner[pair[0]] != owner[pair[1]]]
     compared = sum(result.num_compared for result in results)
-    print(f"\n{len(made)} copies of {num_shots} shots, {compared} pairs aligned in {seconds:.0f} s\n\n{'transformation':<16} {'copies':>7} {'found':>6}")
+    print(f"\n{len(made)} copies of {num_shots} shots, {compared} pairs aligned in {seconds:.0f} s\n")
+    print(f"{'transformation':<16} {'copies':>7} {'found':>6}")
     found = defaultdict(list)
     for shot_id, original, name, _ in made:
         found[name].append((shot_id, original) in pairs)
@@ -165,8 +164,8 @@ def _scenes(count: int) -> Iterator[Clip]:
             position=(0.5, 0.5), velocity=(float(speed * np.cos(turn)), float(speed * np.sin(turn))),
         )  # fmt: skip
         scene = SceneSpec(
-            num_frames=int(generator.integers(60, 100)), background=Background(kind=kind, level=float(generator.uniform(0.4, 0.6))), look=number,
-            subject=subject, camera=Camera(motion=motion, speed=cameras[motion]),
+            num_frames=int(generator.integers(60, 100)), background=Background(kind=kind, level=float(generator.uniform(0.4, 0.6))),
+            look=number, subject=subject, camera=Camera(motion=motion, speed=cameras[motion]),
         )  # fmt: skip
         back = replace(subject, velocity=(-subject.velocity[0], -subject.velocity[1]))
         takes = {"": scene, " (other subject take)": replace(scene, subject=back)}
@@ -176,7 +175,8 @@ def _scenes(count: int) -> Iterator[Clip]:
             takes[" (other set take)"] = replace(scene, look=number + 1000)
         for name, take in takes.items():
             painter = ScenePainter(take, width=256, height=HEIGHT, fps=24, seed=1)
-            yield Clip(name=f"scene {number} {kind} {motion}{name}", film=[painter.frame(index) for index in range(take.num_frames)], fps=24)
+            film = [painter.frame(index) for index in range(take.num_frames)]
+            yield Clip(name=f"scene {number} {kind} {motion}{name}", film=film, fps=24)
 
 
 def _real_clips(count: int | None) -> Iterator[Clip]:

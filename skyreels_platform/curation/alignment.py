@@ -29,16 +29,19 @@ LEAST_OVERLAP_S = 1.0
 """Shared seconds below which shots are no copies, or LEAST_SHARE of the shorter one where that is less."""
 LEAST_SHARE = 0.6
 
-_SPEEDS = np.geomspace(SLOWEST, FASTEST, 25)  # 6 % apart: over the 32 pictures of a search that is a picture's distance
+_SPEEDS = np.geomspace(SLOWEST, FASTEST, 17)  # 9 % apart; _FINE_SPEEDS fill the gaps
 _ODD_SPEED = 0.1  # by which a speed of one half or two must fit better than the same speed
-_FINE_SPEEDS = np.array([0.95, 0.97, 0.985, 1.0, 1.015, 1.03, 1.05])
+_FINE_SPEEDS = np.array([0.955, 0.97, 0.985, 1.0, 1.015, 1.03, 1.045])
 _FINE_SHIFTS = np.arange(-8, 9) / 6  # pictures
 _LEAST_INSIDE = 0.7  # of the pairs that a finer line must keep
 _COARSE = 12  # pixels of the pictures that find time
 _PROBES = 32  # pictures of this shot that find time
 _PAIRS = 16  # pairs of pictures that decide
 _PLACE_PAIRS = 8  # pairs that find place
-_HOPELESS = 0.55  # mean correlation below which no crop explains the difference
+_SOME = 0.55  # correlation from which a picture has a counterpart, wherever it may lie in time
+_SHARED = 0.45  # of the pictures of one of the shots that must have one
+_HOPELESS = 0.62  # mean correlation on the line below which no crop explains the difference
+_MISPLACED = 0.55  # the same at full detail, after the crop is undone
 _NEAR = 0.5  # correlation of two pictures above which they speak for their time, below against it
 _SCALES = (0.78, 1.28)  # what a crop to 80 % of the area can do on one axis
 _SHIFT = 1.0  # pixels that a crop may reach beyond the picture: borders are found to within one
@@ -108,15 +111,31 @@ class _Line:
 
 
 def align(shot: Track, other: Track) -> Alignment | None:
-    """The best alignment of two shots, or None where none brings enough of them close. Its similarity says whether it is a copy."""
-    if not len(shot.times) or not len(other.times):
+    """The best alignment of two shots, or None where none brings enough of them close. Its similarity says whether it is a copy.
+
+    Most candidates are unlike; each step lets fewer of them through to the next, which costs more.
+    """
+    if not _shares_pictures(shot, other):
         return None
+    if shot.times[-1] <= other.times[-1]:
+        return _align(shot, other)
+    found = _align(other, shot)  # the search adds over the first shot's pictures: over a part of them, slower would be better
+    return found and Alignment(
+        similarity=found.similarity, start_s=found.other_start_s, other_start_s=found.start_s,
+        duration_s=found.duration_s * found.speed, speed=1 / found.speed,
+    )  # fmt: skip
+
+
+def _align(shot: Track, other: Track) -> Alignment | None:
     line = _find_time(shot, other, shot.coarse, other.coarse)
     if line is None:
         return None
     if _closeness(shot, other, line) < _HOPELESS:
         return None
-    frame = _find_place(*_pairs(shot, other, line, _PLACE_PAIRS), None)
+    here, there = _pairs(shot, other, line, _PLACE_PAIRS)
+    frame = _find_place(here, there, None)
+    if _correlation(here, there, frame) < _MISPLACED:
+        return None
     line = _find_time(shot, other, _coarse(shot.even * _window(frame)), _coarse(_warp(other.even, frame) * _window(frame)))
     if line is None:
         return None
@@ -157,6 +176,15 @@ def _find_time(shot: Track, other: Track, here: np.ndarray, there: np.ndarray) -
         if len(total) and total.max() > best:
             best, found = float(total.max()), _Line(speed=float(speed), offset=float(offsets[total.argmax()]))
     return found
+
+
+def _shares_pictures(shot: Track, other: Track) -> bool:
+    """Whether enough of either shot's pictures that show something look like some picture of the other."""
+    shows, other_shows = ~shot.is_flat, ~other.is_flat
+    if not shows.any() or not other_shows.any():
+        return False
+    alike = shot.coarse[shows] @ other.coarse[other_shows].T >= _SOME
+    return max(float(alike.any(axis=1).mean()), float(alike.any(axis=0).mean())) >= _SHARED
 
 
 def _closeness(shot: Track, other: Track, line: _Line) -> float:
@@ -286,6 +314,14 @@ def _bounded(frame: np.ndarray) -> np.ndarray:
     scales = np.clip(frame[:2], *_SCALES)
     limits = np.abs(1 - scales) * _MIDDLE + _SHIFT
     return np.concatenate([scales, np.clip(frame[2:], -limits, limits)])
+
+
+def _correlation(here: np.ndarray, there: np.ndarray, frame: np.ndarray) -> float:
+    """Mean correlation of the pairs of which at least one shows something."""
+    window = _window(frame)
+    shows = (here != 0).any(axis=(1, 2)) | (there != 0).any(axis=(1, 2))
+    pairs = _flattened(here[shows] * window) * _flattened(_warp(there[shows], frame) * window)
+    return float(pairs.sum(axis=1).mean()) if shows.any() else 0.0
 
 
 def _difference(here: np.ndarray, there: np.ndarray, frame: np.ndarray) -> float:

@@ -71,14 +71,15 @@ class BarEdges:
     def edge(self, first: int, last: int) -> tuple[int, float, float]:
         """(depth in pixels, share of columns [first, last) whose edge lies there, the largest such share within one still).
 
-        The depth is 0 where there is no edge that all six parts of the side have a share in.
+        The depth is 0 where there is no edge that five of the side's six parts have a share in, or four for half of the side.
         """
         if self._ever is None or self._best is None or self._busiest is None or not self.possible:
             return 0, 0.0, 0.0
         edges = self._edges(self._ever)[:, first:last]
         support = edges.mean(axis=1)
         parts = np.stack([part.mean(axis=1) for part in np.array_split(edges, 6, axis=1)])
-        held = (parts > 0.1).sum(axis=0) >= 5
+        num_held = (parts > 0.1).sum(axis=0)
+        held = (num_held >= 5) | ((num_held >= 4) & (support >= 0.5))
         clean = np.maximum.accumulate(np.concatenate([[0.0], self._busiest[:-1]])) <= 0.75
         # A soft edge is busy before it is over: rows within the spread do not count against it.
         clean = np.concatenate([clean[:1].repeat(self._spread), clean[:-self._spread]])

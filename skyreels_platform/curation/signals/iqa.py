@@ -4,7 +4,7 @@ from skyreels_platform.curation.signals.graded import GradedSignal, QualityMeter
 
 
 class PictureQuality(GradedSignal):
-    """Technical quality of the shot's pictures, 0 to 1. Estimator: sharp^2 x clean x whole x kept x sqrt(lit x ranging).
+    """Technical quality of the shot's pictures, 0 to 1. Estimator: sharp x clean x whole x kept x sqrt(lit x ranging).
 
     Source: paper 3.1 names an image quality model (IQA) without its name; the formula is our choice.
     """
@@ -13,4 +13,4 @@ class PictureQuality(GradedSignal):
 
     @classmethod
     def estimate(cls, terms: QualityMeter) -> float:
-        return terms.sharp**2 * terms.clean * terms.whole * terms.kept * (terms.lit * terms.ranging) ** 0.5
+        return terms.sharp * terms.clean * terms.whole * terms.kept * (terms.lit * terms.ranging) ** 0.5

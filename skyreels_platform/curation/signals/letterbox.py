@@ -7,7 +7,9 @@ from skyreels_platform.curation.signals.base import Region, Sample, Score, ShotI
 from skyreels_platform.curation.signals.side_fill import SideFill
 
 CERTAIN = 0.6
-"""Share of a side along which the edge must lie for one bar to prove itself."""
+"""Share of a side along which the edge must lie for a bar, with another opposite it at any depth."""
+ALONE = 0.8
+"""The same for a bar without one opposite it: a night sky over a straight roof has such an edge too, but hardly so long a one."""
 SUPPORTED = 0.3
 """The same for a bar with an equal one opposite it: dark pictures show little of their edge."""
 AT_ONCE = 0.35
@@ -110,7 +112,7 @@ class Letterbox(Signal):
         if (all(certain) and alike) or (equal and supported and any(seen)):
             return found[0][0], found[1][0]
         first_depth, second_depth = (
-            depth if ok and side.colour <= DARKEST else 0
-            for (depth, _, _), ok, side in zip(found, certain, sides, strict=True)
+            depth if ok and support >= ALONE and side.colour <= DARKEST else 0
+            for (depth, support, _), ok, side in zip(found, certain, sides, strict=True)
         )
         return first_depth, second_depth

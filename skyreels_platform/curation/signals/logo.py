@@ -28,6 +28,7 @@ _ENOUGH = 0.25  # edge pixels of a mark over the short side
 _CROWD = 5.0  # how much edges that stay elsewhere in the corner speak against a mark
 _ALONE = 0.01  # that much of it, below which the ground is plain
 _EMPTY = 0.002  # share of a zone's pixels on lasting edges below which nothing can hide there
+_CLEARLY = 0.6
 _FAINT_SURE = 3.0  # for a mark that hardly shows; where the picture is quiet, it would join what is no mark
 _FOUND = 0.3
 _WRITTEN = 0.9  # confidence in a line of text that stays in a corner of a picture that moves
@@ -66,7 +67,7 @@ class Logo(Signal):
     def result(self) -> Score:
         corners = self._measured()
         if corners is None:
-            return self.unknown("fewer than two pictures: nothing to tell a mark from the scene")
+            return self.unknown("fewer than two pictures that are large enough: nothing to tell a mark from the scene")
         best = max(corner.confidence for corner in corners)
         if best < _FOUND and any(corner.undecided for corner in corners):
             return self.unknown("the picture does not move in a corner: a mark there cannot be told from the scene")
@@ -104,8 +105,8 @@ def _corner(edges: Edges, lasting: np.ndarray, x: int, y: int, state: OverlaySta
     moves = travelled or _moves(energy, share, np.ones_like(inside))
     for mark in _marks(inside, (height, width), x, y):
         found, alone, moves_around = _confidence(mark, inside, energy, share, strength, min(height, width))
-        # Where nothing moves, whatever stands there stays: only a mark alone on plain ground is told from it.
-        certain = found if moves_around or travelled or alone else 0.0
+        # Where nothing moves, whatever stands there stays: only a clear mark alone on plain ground is told from it.
+        certain = found if moves_around or travelled or (alone and found >= _CLEARLY) else 0.0
         place = (left + mark[0]) / width, (top + mark[1]) / height, (left + mark[2]) / width, (top + mark[3]) / height
         if certain > best and not state.continues_text(*place):
             best, box = certain, (left + mark[0], top + mark[1], left + mark[2], top + mark[3])

@@ -13,6 +13,8 @@ import numpy as np
 from skyreels_platform.curation.signals.base import Motion, Sample, ShotInfo
 from skyreels_platform.curation.signals.text_lines import Strokes, TextLine, strokes, text_lines
 
+SMALLEST = 32
+"""Pixels on the short side below which nothing laid over a picture can be made out."""
 EDGE = 4.0
 """Levels per pixel; a fainter mean gradient is no edge that somebody drew."""
 SURE = 4.0
@@ -30,14 +32,14 @@ CORNER = 0.15
 WIDEST, TALLEST = 0.35, 0.25
 """A wider or higher thing that reaches into a corner is no logo; shares of the frame's width and height."""
 _THROUGH = 0.5  # a row or column with edges on more of its length is a border, or a line of the scene
-_LONELY = 0.1
-_THICK = 6  # pixels
+_LONELY = 0.1  # share of the length under edges, a few pixels farther, below which nothing goes on there
+_THICK = 6  # pixels; a line is thinner
 _BOX = 0.6  # of a line's height
 _LONG = 0.2  # of the short side: longer than a logo's strokes
 _PIVOT = 0.15  # of the farthest way that anything in the frame travels
 _GRID = 7  # places on either axis at which the camera's path is followed
-_KEPT, _KEPT_SURE, _LASTED = 0.35, 0.75, 0.75
-_LINES = 12
+_KEPT, _KEPT_SURE, _LASTED = 0.35, 0.75, 0.75  # as TextLine has them
+_LINES = 12  # remembered per shot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,10 @@ class Edges:
     """(h, w) float64: length of the mean gradient, levels per pixel."""
     energy: np.ndarray
     """(h, w) float64: mean squared length of the gradient."""
+    upright: np.ndarray
+    """(h, w) bool: the edge runs up and down rather than level."""
     pictures: int
+    """How many were seen."""
 
     @property
     def share(self) -> np.ndarray:
@@ -101,11 +106,11 @@ class OverlayStatistics:
 
     def add(self, sample: Sample) -> None:
         """See the shot's next frame."""
-        if sample.picture is not None:
+        if sample.picture is not None and min(sample.picture.shape[:2]) >= SMALLEST:
             self._add_picture(sample.picture)
         if sample.motion is not None:
             self._add_motion(sample.motion)
-        if sample.still is not None:
+        if sample.still is not None and min(sample.still.large.shape) >= SMALLEST:
             self.text.add(strokes(sample.still.large))
 
     def edges(self) -> Edges | None:
@@ -113,14 +118,14 @@ class OverlayStatistics:
         light, colour = self._sums
         if light.pictures < 2:
             return None
-        strength, energy = light.means()
+        strength, energy, upright = light.means()
         size = strength.shape[::-1]
-        hue, hue_energy = (cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST) for plane in colour.means())
+        hue, hue_energy, hue_upright = (cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST) for plane in colour.means())
         # The clearer of the two: strong, and strong at all times.
         chosen = hue**2 / np.sqrt(np.maximum(hue_energy, 1)) > strength**2 / np.sqrt(np.maximum(energy, 1))
-        pictures = light.pictures
         return Edges(
-            strength=np.where(chosen, hue, strength), energy=np.where(chosen, hue_energy, energy), pictures=pictures
+            strength=np.where(chosen, hue, strength), energy=np.where(chosen, hue_energy, energy),
+            upright=np.where(chosen, hue_upright, upright) > 0, pictures=light.pictures,
         )  # fmt: skip
 
     def without_text(self, mask: np.ndarray) -> np.ndarray:
@@ -191,15 +196,15 @@ class _GradientSums:
             cv2.accumulateSquare(gradient, self._energy)
         self.pictures += 1
 
-    def means(self) -> tuple[np.ndarray, np.ndarray]:
-        """Length of the mean gradient and mean squared length, (h, w) each."""
+    def means(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Length of the mean gradient, mean squared length, and by how much it points across rather than down; (h, w) each."""
         assert self._mean is not None
         assert self._energy is not None
         across, down = (total.astype(np.float64) / self.pictures for total in self._mean)
-        squared, energy = across**2 + down**2, self._energy.astype(np.float64) / self.pictures
+        squared, energy, upright = across**2 + down**2, self._energy.astype(np.float64) / self.pictures, across**2 - down**2
         if squared.ndim == 3:
-            squared, energy = squared.sum(axis=2), energy.sum(axis=2)
-        return np.sqrt(squared), energy
+            squared, energy, upright = squared.sum(axis=2), energy.sum(axis=2), upright.sum(axis=2)
+        return np.sqrt(squared), energy, upright
 
 
 class TextTrack:
@@ -235,7 +240,7 @@ class TextTrack:
 
 
 def _joined(lines: list[TextLine], aspect: float) -> list[TextLine]:
-    """The lines, those put together that are parts of one: at the same level, less than two heights apart. aspect: height / width."""
+    """The lines, those put together that are parts of one: at one level, less than two heights apart. aspect: height / width."""
     joined: list[TextLine] = []
     for line in sorted(lines, key=lambda line: (line.x0, line.y0, line.x1, line.y1)):
         for number, other in enumerate(joined):

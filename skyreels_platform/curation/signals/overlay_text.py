@@ -13,9 +13,9 @@ class OverlayText(Signal):
     """Share of the lines of text that stand still on the screen while the picture moves.
 
     A line is followed to the next still: it stands when it keeps its height, its level and one of its ends or its middle (so a
-    subtitle that gives way to the next one counts); it moves, as signs in the scene do, when one of its size is seen elsewhere; and
-    does not count when it is gone. 0 without text. Unknown while OCR is off, for text in a picture that does not move, and for
-    text that is never seen twice.
+    subtitle that gives way to the next one counts); it moves, as signs in the scene do, when one of its size is seen elsewhere;
+    and does not count when it is gone. 0 without text. Unknown while OCR is off, for text in a picture that does not move, and
+    for text that is never seen twice.
     Source: paper names an OCR filter; telling overlays by their stillness is our choice.
     """
 

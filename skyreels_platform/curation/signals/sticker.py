@@ -16,6 +16,7 @@ _JOIN = 0.05  # gaps within a graphic, share of the short side
 _OUTLINE = 0.5  # edge pixels over half of the box's outline
 _BARE = 0.002  # share of the frame on hard edges below which no graphic can hide there
 _WRITTEN = 0.3  # share of a box under text from which it is the text's plate or shadow
+_EITHER = 0.15  # share of a graphic's edges that are upright, and that are level, at least
 _MOST = 32  # graphics looked at
 _AROUND = 0.06  # width of the ring around a graphic, share of the short side
 _FEW = 20  # textured pixels that show nothing
@@ -42,7 +43,7 @@ class Sticker(Signal):
     def result(self) -> Score:
         found = self._measured()
         if found is None:
-            return self.unknown("fewer than two pictures: nothing to tell a graphic from the scene")
+            return self.unknown("fewer than two pictures that are large enough: nothing to tell a graphic from the scene")
         graphics, undecided = found
         if not graphics and undecided:
             return self.unknown("the picture does not move: a graphic cannot be told from the scene")
@@ -86,7 +87,10 @@ def _graphics(edges: Edges, state: OverlayStatistics) -> tuple[list[tuple[float,
         if not fits or is_corner_mark(*box) or np.mean(text[y0:y1, x0:x1]) > _WRITTEN:
             continue
         mine = labels[y0:y1, x0:x1] == label
-        if np.count_nonzero(hard[y0:y1, x0:x1] & mine) < _OUTLINE * (w + h):
+        own = hard[y0:y1, x0:x1] & mine
+        upright = np.count_nonzero(own & edges.upright[y0:y1, x0:x1]) / max(1, np.count_nonzero(own))
+        # A thing that moves leaves the edges that it slides along, all of one direction.
+        if np.count_nonzero(own) < _OUTLINE * (w + h) or not _EITHER <= upright <= 1 - _EITHER:
             continue
         if not all_moves or not _moves_around((x0, y0, x1, y1), edges, share, state, camera_moves=camera_moves):
             undecided += 1

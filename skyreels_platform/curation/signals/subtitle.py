@@ -15,8 +15,8 @@ class Subtitle(Signal):
     """Largest share of the frame that text standing still covers in one of the bands: top, bottom, left, right.
 
     Text is found by its strokes and must stand in two successive stills, about half a second apart; it may change in the course
-    of the shot. A single picture is judged by the strokes alone. Text with the place and size of a logo is left to `logo`, text in
-    the middle of the frame (titles) to `overlay_text`. 0 means that no text was found.
+    of the shot. A single picture is judged by the strokes alone. Text with the place and size of a logo is left to `logo`, text
+    in the middle of the frame (titles) to `overlay_text`. 0 means that no text was found.
     Source: paper (subtitle bands of the crop; found by a text detector there); method our choice.
     """
 
@@ -26,7 +26,7 @@ class Subtitle(Signal):
     def result(self) -> Score:
         state: OverlayStatistics = self.shared_state
         if not state.text.stills:
-            return self.unknown("no frame could be seen in detail")
+            return self.unknown("no frame could be seen in enough detail")
         shares = dict.fromkeys(BANDS, 0.0)
         for band, line in self._lines():
             shares[band] += line.area

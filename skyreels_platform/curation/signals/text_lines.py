@@ -80,8 +80,8 @@ class TextLine:
     kept: float
     """Share of the ink in the box that the still before shows too."""
     lasted: float
-    """Share of that ink that the still before the one before shows as well; 0 if there is none, or if the strokes of the rest of the
-    picture last too, because it is at rest."""
+    """Share of that ink that the still before the one before shows as well; 0 if there is none, or if the strokes of the rest of
+    the picture last too, because it is at rest."""
 
     @property
     def area(self) -> float:
@@ -166,7 +166,7 @@ def _moves(ink: _Ink, lines: list[TextLine]) -> bool:
         rows, columns = (round(line.y0 * height), round(line.y1 * height)), (round(line.x0 * width), round(line.x1 * width))
         ground[slice(*rows), slice(*columns)] = 0
     amount = cv2.countNonZero(ground)
-    return amount < SHORT or cv2.countNonZero(ground & ink.past) < _RESTING * amount
+    return amount < SHORT or int(np.count_nonzero(ground & ink.past)) < _RESTING * amount
 
 
 def _line(x0: int, y0: int, x1: int, y1: int, counts: tuple[int, float, float], shape: tuple[int, ...]) -> TextLine:

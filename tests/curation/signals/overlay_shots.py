@@ -1,7 +1,7 @@
 """Rendered shots with and without things laid over the picture, as signals see them after a codec has been at them.
 
-Grounds are drawn scenes and high-contrast textures (bricks, leaves, stripes, blots) under a camera that pans, tilts, zooms, shakes
-or stands still. Half of the shots carry what is asked for; all may carry letterbox bars and signs that travel with the scene.
+Grounds are drawn scenes and high-contrast textures (bricks, leaves, stripes, blots) under a camera that pans, tilts, zooms,
+shakes or stands still; a quarter of the shots have letterbox bars.
 """
 
 from collections.abc import Iterable, Iterator

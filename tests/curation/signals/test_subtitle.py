@@ -3,18 +3,18 @@
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from skyreels_platform.curation.signals.base import Score
+from skyreels_platform.curation.signals.base import Region, Score
 from skyreels_platform.curation.signals.logo import Logo
 from skyreels_platform.curation.signals.overlay_statistics import OverlayStatistics
 from skyreels_platform.curation.signals.sticker import Sticker
 from skyreels_platform.curation.signals.subtitle import Subtitle
 from skyreels_platform.media.pyramid import pyramid
-from skyreels_platform.media.sample_overlays import OverlayTruth, draw_overlays
+from skyreels_platform.media.sample_overlays import Kind, OverlayTruth, draw_overlays
 from tests.curation.signals.overlay_shots import (
-    RenderedShot,
     drawn_shot,
     measure,
     random_kinds,
@@ -89,8 +89,10 @@ def test_an_image_is_judged_by_its_strokes() -> None:
 
 def test_rendered_shots_after_a_codec(tmp_path: Path) -> None:
     for number in range(5010, 5012):
-        assert _value(measure(Subtitle, *_seen(rendered_shot(number, ("subtitle", "scene_text"), tmp_path, camera="pan_left"))).result())
-        assert not _value(measure(Subtitle, *_seen(rendered_shot(number, ("scene_text",), tmp_path, camera="pan_left"))).result())
+        both: tuple[Kind, ...] = "subtitle", "scene_text"
+        for kinds in (both, both[1:]):
+            shot = rendered_shot(number, kinds, tmp_path, camera="pan_left")
+            assert (_value(measure(Subtitle, shot.info, shot.samples).result()) > 0) == shot.has("subtitle")
 
 
 def test_burnt_in_copyright_text_of_real_footage(footage: Path) -> None:
@@ -113,7 +115,9 @@ def test_two_hundred_rendered_shots(tmp_path: Path, capsys: pytest.CaptureFixtur
     """Precision and recall of every overlay signal, h264 at crf 18 to 30; prints the table."""
     bounds = {Subtitle: 1e-6, Logo: LOGO_BOUND, Sticker: 1e-6}
     kinds = {Subtitle: ("subtitle",), Logo: ("logo", "watermark"), Sticker: ("sticker",)}
-    counts = {kind.name: dict.fromkeys(("found", "missed", "false", "clean", "unknown"), 0) for kind in kinds}
+    counts: dict[str, dict[str, int]] = {
+        kind.name: {"found": 0, "missed": 0, "false": 0, "clean": 0, "unknown": 0} for kind in kinds
+    }
     misses: list[str] = []
     spent = stills = 0.0
     for number in range(10_000, 10_220):
@@ -151,11 +155,7 @@ def _rates(count: dict[str, int]) -> tuple[float, float]:
     return count["found"] / max(1, count["found"] + count["false"]), count["found"] / max(1, count["found"] + count["missed"])
 
 
-def _seen(shot: RenderedShot):
-    return shot.info, shot.samples
-
-
-def _overlap(truth: OverlayTruth, region) -> bool:
+def _overlap(truth: OverlayTruth, region: Region) -> bool:
     x0, y0, x1, y1 = truth.box
     x, y = (region.x0 + region.x1) / 2, (region.y0 + region.y1) / 2
     return x0 - 0.03 < x < x1 + 0.03 and y0 - 0.03 < y < y1 + 0.03
@@ -163,8 +163,6 @@ def _overlap(truth: OverlayTruth, region) -> bool:
 
 def _write(clip: np.ndarray, text: str, baseline: int) -> None:
     """White text with a dark outline, in the middle, on every frame."""
-    import cv2
-
     place = (clip.shape[2] - 11 * len(text)) // 2, baseline
     for frame in clip:
         for ink, thickness in (((0, 0, 0), 5), ((255, 255, 255), 2)):
