@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from resources.home import open_home
+from resources.vectors import open_vectors
 from skyreels_platform.captioning.batches import CAPTIONS_VERSION
 from skyreels_platform.cli.backfill import make_plan, run_backfill, select_batches
 from skyreels_platform.curation.backlog import Backlog, backlog
@@ -78,7 +79,7 @@ def fill(home: Home, batch: str, recipe: Recipe) -> None:
 
 
 def plan(home: Home, recipe: Recipe, batch: str = "b000001", assets: tuple[str, ...] = ASSETS) -> dict[str, Backlog]:
-    return {entry.asset: entry for entry in backlog(home, batch, assets, recipe, measured_rates(home.ledger))}
+    return {entry.asset: entry for entry in backlog(home, open_vectors(f"{home.uri}/vectors"), batch, assets, recipe, measured_rates(home.ledger))}
 
 
 def forget_environment(monkeypatch: pytest.MonkeyPatch) -> None:

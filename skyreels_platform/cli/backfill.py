@@ -10,6 +10,7 @@ from rich.table import Table
 
 from resources.compute import ComputeResource
 from resources.home import open_home
+from resources.vectors import open_vectors
 from skyreels_platform.cli.runs import open_instance, prepare_environment, register_partitions, run_assets, select_assets
 from skyreels_platform.errors import SkyreelsError
 from skyreels_platform.home import Home
@@ -71,7 +72,8 @@ def make_plan(home: Home, batches: Sequence[str], per_batch: Sequence[str], over
     chosen, compute = load_recipe(recipe), ComputeResource.from_environment()
     num_workers = compute.workers().num_workers
     rates = measured_rates(home.ledger)
-    found = [entry for batch in batches for entry in backlog(home, batch, per_batch, chosen, rates)]
+    fingerprints = open_vectors(f"{home.uri}/vectors")
+    found = [entry for batch in batches for entry in backlog(home, fingerprints, batch, per_batch, chosen, rates)]
     total = sum((entry.cost for entry in found), Estimate())
     return {
         "batches": list(batches), "assets": list(per_batch), "afterwards": list(over_all),

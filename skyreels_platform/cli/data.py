@@ -61,7 +61,8 @@ def show_status(home: str | None, recipe: str | None, as_json: bool) -> None:
     settings = prepare_environment(home, recipe)
     opened = open_home(settings.home)
     batches = _batches(opened)
-    current = {row["name"]: row["ref"] for row in opened.ledger.rows("current").to_pylist()}
+    # Names with a slash stand for parts of an asset, for example the batches that duplicates were sought in.
+    current = {row["name"]: row["ref"] for row in opened.ledger.rows("current").to_pylist() if "/" not in row["name"]}
     verdicts = Counter((row["stage"], row["verdict"]) for row in opened.ledger.rows("verdicts", columns=["stage", "verdict"]).to_pylist())
     thresholds = committed(opened.ledger)
     data = {

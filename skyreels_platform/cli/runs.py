@@ -16,7 +16,7 @@ from skyreels_platform.settings import Settings
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROCESS = "skyreels/process"  # tag of a run: the host and process that it lives in
-_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}  # progress bars tell people, the event log tells the UI
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # bars and one sentence for people, the rest for the UI
 
 
 def prepare_environment(home: str | None, recipe: str | None) -> Settings:
@@ -87,7 +87,8 @@ def run_assets(instance: dg.DagsterInstance, job: str, assets: Iterable[str], *,
             error = event.step_failure_data.error
             while error.cause:
                 error = error.cause
-            text = error.message.strip()
+            kind, _, sentence = error.message.strip().partition(": ")
+            text = sentence if kind.startswith(f"{SkyreelsError.__module__}.") else error.message.strip()
             raise SkyreelsError(f"{where}: {event.step_key}: {text} (run {result.run_id} in the UI)")
     raise SkyreelsError(f"{where} failed; look at run {result.run_id} in the UI")
 

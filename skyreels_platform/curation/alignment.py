@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skyreels_platform.curation.fingerprint import FLATTEST, SIDE, even_light
+from skyreels_platform.curation.fingerprint import COLOUR_SIDE, FLATTEST, SIDE, even_light
 
 ALIGNMENT_VERSION = "alignment-1"
 """Raise it when the same fingerprints would align otherwise."""
@@ -46,13 +46,15 @@ _NEAR = 0.5  # correlation of two pictures above which they speak for their time
 _SCALES = (0.78, 1.28)  # what a crop to 80 % of the area can do on one axis
 _SHIFT = 1.0  # pixels that a crop may reach beyond the picture: borders are found to within one
 _STEPS = 6  # of Gauss-Newton
-_GRID = 8  # blocks on both axes that may be covered one by one
+_GRID = COLOUR_SIDE  # blocks on both axes that may be covered one by one
 _COVERED = 0.2  # of the blocks at most
 _WORST_WEIGHT, _CHANGE_WEIGHT, _WORST_CHANGE_WEIGHT = 0.5, 0.65, 0.36  # a copy's worst block agrees by 0.6 where the whole does by 0.8
 _UNSEEN = 0.15  # of a block's mean sight: what is added so that a block that shows nothing does not differ
 _STILL = 0.2  # change over contrast below which a shot counts as still
-_COLOURS = 8.0  # levels of 255 by which a copy's colours may differ
-_GAINS = (0.5, 2.0)  # of colour between two copies
+_GAINS, _MOST_SHIFT = (0.6, 1.67), 56.0  # contrast and levels of middle grey that a grade may change
+_COLOURS = 7.0  # levels of 255 by which a copy's colours may differ
+_SPARSE = 0.3  # detail below which there is little to compare, and colours must agree better
+_SPARSE_COLOURS = 2.5
 _WORST = 0.1  # of the blocks left
 
 
@@ -261,10 +263,12 @@ def _pairs(shot: Track, other: Track, line: _Line, count: int) -> tuple[np.ndarr
     return shot.even[moments], _at(other.times, other.even, line.offset + line.speed * shot.times[moments])
 
 
-def _axis(scale: float, shift: float) -> np.ndarray:
-    """(SIDE, SIDE) float32: linear interpolation along one axis; row i reads at scale * (i - middle) + middle + shift."""
-    places = np.clip(scale * (_LINE - _MIDDLE) + _MIDDLE + shift, 0, SIDE - 1)
-    return np.maximum(0, 1 - np.abs(places[:, None] - _LINE[None, :])).astype(np.float32)
+def _axis(scale: float, shift: float, side: int = SIDE) -> np.ndarray:
+    """(side, side) float32: linear interpolation along one axis; row i reads at scale * (i - middle) + middle + shift."""
+    line = np.arange(side, dtype=np.float32)
+    middle = (side - 1) / 2
+    places = np.clip(scale * (line - middle) + middle + shift * side / SIDE, 0, side - 1)
+    return np.maximum(0, 1 - np.abs(places[:, None] - line[None, :])).astype(np.float32)
 
 
 def _warp(pictures: np.ndarray, frame: np.ndarray) -> np.ndarray:
@@ -333,9 +337,7 @@ def _difference(here: np.ndarray, there: np.ndarray, frame: np.ndarray) -> float
 
 
 def _similarity(shot: Track, other: Track, line: _Line, frame: np.ndarray) -> float:
-    """How much of what both show is the same: the least of four shares, and nothing where the colours are others."""
-    if _colour_difference(shot, other, line) > _COLOURS:
-        return 0.0
+    """How much of what both show is the same: the least of four shares, and nothing where no grade makes the light and colours equal."""
     moments = _moments(shot, other, line, _PAIRS)
     here = shot.pictures[moments].astype(np.float32)
     there = _warp(_at(other.times, other.pictures, line.offset + line.speed * shot.times[moments]), frame)
@@ -346,6 +348,11 @@ def _similarity(shot: Track, other: Track, line: _Line, frame: np.ndarray) -> fl
     one, two = _normal(here, window), _normal(there, window)
     kept = _uncovered(_blocks((one - two) ** 2).sum(axis=0))
     window = window * np.kron(kept, np.ones((SIDE // _GRID, SIDE // _GRID), np.float32))
+    gain, shift = _grade(here, there, window)
+    detail = _detail(here, kept)
+    limit = _COLOURS if detail >= _SPARSE else _SPARSE_COLOURS
+    if not _GAINS[0] <= gain <= _GAINS[1] or abs(shift) > _MOST_SHIFT or _colour_difference(shot, other, line, frame, kept, gain) > limit:
+        return 0.0
     one, two = _normal(here, window), _normal(there, window)
     whole, worst, _, _ = _agreement(one, two, kept)
     one, two = (one - one.mean(axis=0)) * window, (two - two.mean(axis=0)) * window
@@ -367,19 +374,39 @@ def _agreement(one: np.ndarray, two: np.ndarray, kept: np.ndarray) -> tuple[floa
     return 1 - float(error.sum() / (sight.sum() + 1e-6)), worst, correlation, max(lengths)
 
 
-def _colour_difference(shot: Track, other: Track, line: _Line) -> float:
-    """Levels of 255 by which the mean colours of the shared part differ, after the gain that a regrade may have."""
+def _grade(here: np.ndarray, there: np.ndarray, window: np.ndarray) -> tuple[float, float]:
+    """Contrast of `there` over that of `here`, and levels by which a middle grey of `here` is moved."""
+    inside = float(window.sum())
+    means = [(pictures * window).sum(axis=(1, 2)) / inside for pictures in (here, there)]
+    spreads = [
+        float((((pictures - mean[:, None, None]) * window) ** 2).sum(dtype=np.float64))
+        for pictures, mean in zip((here, there), means, strict=True)
+    ]  # fmt: skip
+    gain = float(np.sqrt(spreads[1] / max(spreads[0], 1e-6)))
+    return gain, float((means[1] + gain * (128 - means[0])).mean()) - 128
+
+
+def _detail(pictures: np.ndarray, kept: np.ndarray) -> float:
+    """Share of the picture over which its edges are spread: 1 where all blocks have as many, near 0 for one ball on a plain wall."""
+    down, across = np.gradient(pictures, axis=(1, 2))
+    strength = _blocks(down * down + across * across).sum(axis=0, dtype=np.float64)[kept]
+    return float(strength.sum() ** 2 / ((strength * strength).sum() * strength.size + 1e-9))
+
+
+def _colour_difference(shot: Track, other: Track, line: _Line, frame: np.ndarray, kept: np.ndarray, gain: float) -> float:
+    """Levels of 255 by which the mean colours of the kept blocks differ after a change of contrast."""
     begin, end = line.span(shot, other)
     here = _mean_colours(shot, begin, end)
     there = _mean_colours(other, line.offset + line.speed * begin, line.offset + line.speed * end)
-    gain = float(np.clip((here * there).sum() / max((here * here).sum(), 1e-6), *_GAINS))
-    return float(np.sqrt(((there - gain * here) ** 2).mean())) / max(gain, 1.0)
+    rows, columns = (_axis(frame[axis], frame[axis + 2], COLOUR_SIDE) for axis in (1, 0))
+    there = np.einsum("ay,yxc,bx->abc", rows, there, columns)
+    return float(np.sqrt(((there - gain * here)[kept] ** 2).mean())) / max(gain, 1.0)
 
 
 def _mean_colours(shot: Track, begin: float, end: float) -> np.ndarray:
     """Mean of the colour layouts from one second to another, around 0; of the nearest one where none lies inside."""
     if not len(shot.marks):
-        return np.zeros((1, 1, 2))
+        return np.zeros((COLOUR_SIDE, COLOUR_SIDE, 2))
     times = shot.times[shot.marks]
     inside = (times >= begin - 0.26) & (times <= end + 0.26)
     if not inside.any():

@@ -7,14 +7,16 @@ stale, and nothing else is. Scores are judged signal by signal: a changed signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skyreels_platform.curation.batches import score_provenance, shots_provenance
 from skyreels_platform.curation.costs import Estimate, Rate, estimate
-from skyreels_platform.curation.steps import Row, parents_of, ready_sources, shots_by_source
+from skyreels_platform.curation.steps import Row, ready_sources, shots_by_source
 from skyreels_platform.home import Home
-from skyreels_platform.ledger.provenance import provenance
 from skyreels_platform.recipe import Recipe
+
+if TYPE_CHECKING:
+    from skyreels_platform.curation.fingerprint_store import FingerprintStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +41,12 @@ class Backlog:
 
 
 def backlog(
-    home: Home, batch: str, assets: Iterable[str], recipe: Recipe, rates: Mapping[tuple[str, str], Rate]
+    home: Home, fingerprints: "FingerprintStore", batch: str, assets: Iterable[str], recipe: Recipe,
+    rates: Mapping[tuple[str, str], Rate],
 ) -> list[Backlog]:
     """One entry per asset, in their order. A source whose shots will be cut again is not counted again under `scores`."""
     chosen = list(assets)
-    state = _State(home=home, batch=batch, recipe=recipe, rates=rates, has_shots="shots" in chosen)
+    state = _State(home=home, fingerprints=fingerprints, batch=batch, recipe=recipe, rates=rates, has_shots="shots" in chosen)
     return [_KINDS[asset](state) for asset in chosen]
 
 
@@ -51,9 +54,10 @@ class _State:
     """What several assets ask of one batch."""
 
     def __init__(
-        self, *, home: Home, batch: str, recipe: Recipe, rates: Mapping[tuple[str, str], Rate], has_shots: bool
+        self, *, home: Home, fingerprints: "FingerprintStore", batch: str, recipe: Recipe, rates: Mapping[tuple[str, str], Rate],
+        has_shots: bool,
     ) -> None:
-        self.home, self.batch, self.recipe, self.rates = home, batch, recipe, rates
+        self.home, self.fingerprints, self.batch, self.recipe, self.rates = home, fingerprints, batch, recipe, rates
         self.sources = ready_sources(home, batch)
         self.shots = shots_by_source(home, batch)
         expected = {source["source_id"]: shots_provenance(source, recipe.shots) for source in self.sources}
@@ -112,6 +116,19 @@ def _scores(state: _State) -> Backlog:
     return state.entry("scores", stale, num_stale_rows=num_rows, signals=dict(signals), note=note)
 
 
+def _embeddings(state: _State) -> Backlog:
+    from skyreels_platform.curation.embeddings import fingerprint_provenance
+
+    stored = state.fingerprints.standing(row["shot_id"] for shots in state.shots.values() for row in shots)
+    stale = {
+        key for key, shots in state.shots.items() if key not in state.new_shots
+        and any(stored.get(row["shot_id"]) != fingerprint_provenance(row["provenance"], state.fingerprints.backend) for row in shots)
+    }  # fmt: skip
+    rows = sum(row["shot_id"] in stored for key in stale for row in state.shots[key])
+    note = f"{len(state.new_shots)} sources get theirs while their shots are cut" if state.new_shots else ""
+    return state.entry("embeddings", stale, num_stale_rows=rows, note=note)
+
+
 def _captions(state: _State) -> Backlog:
     from skyreels_platform.captioning.batches import captions_provenance
 
@@ -129,5 +146,5 @@ def _captions(state: _State) -> Backlog:
 
 
 _KINDS: Mapping[str, Callable[[_State], Backlog]] = {
-    "source_videos": _source_videos, "shots": _shots, "scores": _scores, "captions": _captions,
+    "source_videos": _source_videos, "shots": _shots, "scores": _scores, "embeddings": _embeddings, "captions": _captions,
 }  # fmt: skip

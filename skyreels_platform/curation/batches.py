@@ -79,6 +79,7 @@ def observe_source(source: Row, settings: Mapping[str, Any], open_store: OpenSto
 
 def observe_file(path: Path, source: Row, settings: ShotSettings) -> Rows:
     """The same of a file at hand; `source` is its row of `sources`."""
+    from skyreels_platform.curation.embeddings import fingerprint_provenance
     from skyreels_platform.curation.fingerprint_store import fingerprint_row
     from skyreels_platform.curation.observe import observe
     from skyreels_platform.media.probe import probe
@@ -192,22 +193,16 @@ def score_row(key: str, shot_provenance: str, score: Row) -> Row:
 
 def crop_row(key: str, shot_provenance: str, regions: Iterable[Any], source: Row) -> Row:
     """The clean rectangle of a shot whose source is displayed at the width and height of `source`."""
-    from skyreels_platform.curation.crop import CROP_VERSION, clean_crop
+    from skyreels_platform.curation.crop import AVOIDED, CROP_VERSION, clean_crop
     from skyreels_platform.curation.signals import places
 
     regions = list(regions)
-    crop = clean_crop(source["width"], source["height"], regions)
+    crop = clean_crop(source["width"], source["height"], [region for region in regions if region.kind in AVOIDED])
     return {
         "shot_id": key, "x": crop.x, "y": crop.y, "width": crop.width, "height": crop.height, "area_share": crop.area_share,
         "status": crop.status, "reason": crop.reason, "regions": json.dumps([asdict(region) for region in regions]),
         "provenance": provenance(CROP_VERSION, places(), [shot_provenance]),
     }  # fmt: skip
-
-
-def fingerprint_provenance(shot_provenance: str) -> str:
-    from skyreels_platform.curation.fingerprint import FINGERPRINT_VERSION
-
-    return provenance(FINGERPRINT_VERSION, {}, [shot_provenance])
 
 
 def frame_rows(key: str, shot_provenance: str, frames: Iterable[Any]) -> list[Row]:

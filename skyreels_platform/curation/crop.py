@@ -14,6 +14,8 @@ import numpy as np
 
 from skyreels_platform.curation.signals.base import Region
 
+AVOIDED = ("letterbox", "subtitle", "logo", "sticker")
+"""Kinds of regions that a crop goes round; of the others (a mosaic, a picture in the picture) nothing good is left beside them."""
 CROP_VERSION = "crop-1"
 """Raise it when the same regions would give another crop."""
 

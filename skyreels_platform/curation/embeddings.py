@@ -22,10 +22,13 @@ def fingerprint_provenance(shot_provenance: str, backend: str = "") -> str:
     return provenance(FINGERPRINT_VERSION, backend, [shot_provenance])
 
 
-def embed_batch(home: Home, store: FingerprintStore, batch: str, workers: Workers) -> StepResult:
-    """Give every shot of a batch its fingerprint and remove those of shots that are gone."""
+def embed_batch(home: Home, store: FingerprintStore, batch: str, workers: Workers, network: str | None = None) -> StepResult:
+    """Give every shot of a batch its fingerprint and remove those of shots that are gone.
+
+    network: an ONNX file that makes the descriptors (see `embedding`); the store must be the one of its name and dimensions.
+    """
     shots = shots_by_source(home, batch)
-    expected = {row["shot_id"]: fingerprint_provenance(row["provenance"]) for rows in shots.values() for row in rows}
+    expected = {row["shot_id"]: fingerprint_provenance(row["provenance"], store.backend) for rows in shots.values() for row in rows}
     stored = store.standing(expected)
     stale = {
         source_id: [row for row in rows if stored.get(row["shot_id"]) != expected[row["shot_id"]]] for source_id, rows in shots.items()
@@ -38,7 +41,7 @@ def embed_batch(home: Home, store: FingerprintStore, batch: str, workers: Worker
 
     failures = run_step(
         home, batch, step="embeddings", sources=todo, function=fingerprint_source, workers=workers, write=write,
-        call_of=lambda source: (source, stale[source["source_id"]], home.open_store, str(home.work)),
+        call_of=lambda source: (source, stale[source["source_id"]], home.open_store, str(home.work), network),
         provenance_of=lambda source: provenance(FINGERPRINT_VERSION, store.backend, [source["provenance"]]),
     )  # fmt: skip
     store.prune(batch, expected)
@@ -48,8 +51,9 @@ def embed_batch(home: Home, store: FingerprintStore, batch: str, workers: Worker
     )  # fmt: skip
 
 
-def fingerprint_source(source: Row, shots: list[Row], open_store: OpenStore, scratch: str) -> Rows:
+def fingerprint_source(source: Row, shots: list[Row], open_store: OpenStore, scratch: str, network: str | None = None) -> Rows:
     """Fingerprints of some shots of one source from one decode, as rows without their batch; runs in a worker."""
+    from skyreels_platform.curation.embedding import OnnxEmbedding
     from skyreels_platform.curation.fingerprint import Fingerprinter
     from skyreels_platform.curation.fingerprint_store import fingerprint_row
     from skyreels_platform.curation.signals.base import ShotInfo
@@ -57,11 +61,12 @@ def fingerprint_source(source: Row, shots: list[Row], open_store: OpenStore, scr
 
     started, cores = time.perf_counter(), time.process_time()
     fps = source["fps_num"] / source["fps_den"] if source["fps_den"] else 0.0
+    backend = OnnxEmbedding(network) if network else None
     makers = {
         row["shot_id"]: Fingerprinter(ShotInfo(
             media=source["media"], num_frames=row["end_frame"] - row["start_frame"], duration_s=row["end_s"] - row["start_s"], fps=fps,
             width=source["width"], height=source["height"], bitrate=source["bitrate"],
-        ))
+        ), backend)
         for row in shots
     }  # fmt: skip
     with local_copy(source["uri"], open_store=open_store, scratch=Path(scratch)) as path:
@@ -70,5 +75,8 @@ def fingerprint_source(source: Row, shots: list[Row], open_store: OpenStore, scr
             for row in shots:
                 if row["start_frame"] <= frame.index < row["end_frame"]:
                     makers[row["shot_id"]].add(frame)
-    rows = [fingerprint_row(row["shot_id"], makers[row["shot_id"]].result(), fingerprint_provenance(row["provenance"])) for row in shots]
+    name = backend.name if backend else ""
+    rows = [
+        fingerprint_row(row["shot_id"], makers[row["shot_id"]].result(), fingerprint_provenance(row["provenance"], name)) for row in shots
+    ]
     return {"fingerprints": rows, "work": [work_row(source, "embeddings", last, started, cores)]}

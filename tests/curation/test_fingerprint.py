@@ -74,7 +74,8 @@ def subtitle(film: Film) -> Film:
 
 def coded(film: Film) -> Film:
     """Blocks and ringing of a strong JPEG."""
-    return [cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 15])[1], cv2.IMREAD_COLOR) for image in film]
+    encoded = (cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 15])[1] for image in film)
+    return [np.array(cv2.imdecode(content, cv2.IMREAD_COLOR)) for content in encoded]
 
 
 COPIES: dict[str, Callable[[Film], Film]] = {

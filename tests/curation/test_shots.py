@@ -106,7 +106,7 @@ Reporter = Callable[[Votes], list[Report]]
 
 
 def fused(votes: Votes) -> list[Report]:
-    return [(boundary.end, boundary.start) for boundary in fuse(votes) if 0 < boundary.end and boundary.start < len(votes)]
+    return [(boundary.end, boundary.start) for boundary in fuse(votes) if boundary.end > 0 and boundary.start < len(votes)]
 
 
 def transnet_alone(votes: Votes) -> list[Report]:

@@ -14,6 +14,8 @@ SUPPORTED = 0.3
 """The same for a bar with an equal one opposite it: dark pictures show little of their edge."""
 AT_ONCE = 0.35
 """Share of the edge that one still must show: what moves straight over an even ground leaves an edge too, but never at once."""
+AT_ONCE_LIT = 0.75
+"""The same for a bar that is not dark: a square that crosses a plain wall shows up to half of such an edge in one still."""
 DARKEST = 40.0
 """Levels of 255 up to which a single bar is believed; a bright one needs a bar opposite it, or a flat sky would be a bar."""
 SMALLEST_PICTURE = 0.25
@@ -96,7 +98,10 @@ class Letterbox(Signal):
         if (right - left) * (bottom - top) < SMALLEST_PICTURE * len(across) * len(down):
             return nothing
         found = [side.edge(*spans[number // 2]) for number, side in enumerate(self._sides)]
-        if all(depth and support >= CERTAIN and at_once >= AT_ONCE for depth, support, at_once in found):
+        if all(
+            depth and support >= CERTAIN and at_once >= _at_once(side)
+            for (depth, support, at_once), side in zip(found, self._sides, strict=True)
+        ):
             return found[0][0], found[1][0], found[2][0], found[3][0]
         return nothing
 
@@ -104,7 +109,7 @@ class Letterbox(Signal):
         """Depths of the bars on sides `first` and `first + 1`, 0 for none."""
         sides = self._sides[first:first + 2]
         found = [side.edge(start, stop) for side in sides]
-        seen = [bool(depth) and at_once >= AT_ONCE for depth, _, at_once in found]
+        seen = [bool(depth) and at_once >= _at_once(side) for (depth, _, at_once), side in zip(found, sides, strict=True)]
         certain = [ok and support >= CERTAIN for ok, (_, support, _) in zip(seen, found, strict=True)]
         alike = abs(sides[0].colour - sides[1].colour) <= 8
         equal = alike and abs(found[0][0] - found[1][0]) <= max(2, 0.01 * max(self._size))
@@ -116,3 +121,7 @@ class Letterbox(Signal):
             for (depth, support, _), ok, side in zip(found, certain, sides, strict=True)
         )
         return first_depth, second_depth
+
+
+def _at_once(side: BarEdges) -> float:
+    return AT_ONCE if side.colour <= DARKEST else AT_ONCE_LIT

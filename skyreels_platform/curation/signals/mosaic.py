@@ -1,8 +1,13 @@
 """Pixelated areas."""
 
+import numpy as np
+
 from skyreels_platform.curation.signals.base import Region, Sample, Score, ShotInfo, Signal
 from skyreels_platform.curation.signals.mosaic_lattice import Lattice, find_lattices
 
+FEWEST_LEVELS = 4
+"""Lumas, four levels of 255 apart, that the blocks of a mosaic show; a plain square on a plain wall has two, and its sides may pass for
+the lines of a lattice."""
 FINEST = 14.0
 """Pixels: larger blocks of the unscaled middle are found in the whole, reduced picture."""
 
@@ -13,7 +18,7 @@ class Mosaic(Signal):
     Blocks of 4 to 48 pixels of the source are found as a lattice of even, square cells with a step between them; it may move.
     Where stills are reduced (sources of 720 lines and more) blocks below 3 pixels of the still are seen in its unscaled middle
     only. Pixel art and pictures enlarged without smoothing are mosaics too; what repeats (a facade, a chess board) is none. What
-    no eye tells from its surroundings (blocks that differ by less than about 5 levels) is not found, nor are less than 12 blocks.
+    no eye tells from its surroundings (blocks that differ by less than about 4 levels) is not found, nor are less than 12 blocks.
     Source: paper 3.1 names mosaic; definition our choice.
     """
 
@@ -30,11 +35,11 @@ class Mosaic(Signal):
         self._num_stills += 1
         large, native = sample.still.large, sample.still.native
         height, width = large.shape
-        found = find_lattices(large)
+        found = [area for area in find_lattices(large) if num_levels(large, area) >= FEWEST_LEVELS]
         scale_x, scale_y = 1 / width, 1 / height
         left = top = 0.0
         if not found and self._reduced(large.shape):
-            found = find_lattices(native, largest=FINEST)
+            found = [area for area in find_lattices(native, largest=FINEST) if num_levels(native, area) >= FEWEST_LEVELS]
             scale_x, scale_y = 1 / self.shot.width, 1 / self.shot.height
             left, top = (1 - native.shape[1] * scale_x) / 2, (1 - native.shape[0] * scale_y) / 2
         share = sum(area.area for area in found) * scale_x * scale_y
@@ -50,6 +55,15 @@ class Mosaic(Signal):
 
     def _reduced(self, shape: tuple[int, ...]) -> bool:
         return min(self.shot.width, self.shot.height) > 1.5 * min(shape)
+
+
+def num_levels(luma: np.ndarray, area: Lattice) -> int:
+    """Different lumas among the cells of an area."""
+    rows, columns = (
+        np.arange(first + area.block / 2, last, area.block).astype(int).clip(0, side - 1)
+        for first, last, side in ((area.y0, area.y1, luma.shape[0]), (area.x0, area.x1, luma.shape[1]))
+    )
+    return len(np.unique(luma[np.ix_(rows, columns)] // 4))
 
 
 def _region(area: Lattice, left: float, top: float, scale_x: float, scale_y: float) -> Region:

@@ -17,7 +17,7 @@ from skyreels_platform.curation.signals.split_screen import SplitScreen
 from tests.curation.signals.flawed_shots import FlawedShot, kind_of, rendered_shot
 
 FIRST, COUNT = 5000, 240
-"""Seeds that no threshold was chosen on."""
+"""Seeds of the shots. Thresholds were set on others, then mended where these were missed, so they are no longer unseen."""
 
 
 class Task(NamedTuple):

@@ -88,11 +88,10 @@ def test_an_image_is_judged_by_its_strokes() -> None:
 
 
 def test_rendered_shots_after_a_codec(tmp_path: Path) -> None:
-    for number in range(5010, 5012):
-        both: tuple[Kind, ...] = "subtitle", "scene_text"
-        for kinds in (both, both[1:]):
-            shot = rendered_shot(number, kinds, tmp_path, camera="pan_left")
-            assert (_value(measure(Subtitle, shot.info, shot.samples).result()) > 0) == shot.has("subtitle")
+    both: tuple[Kind, ...] = "subtitle", "scene_text"
+    for kinds in (both, both[1:]):
+        shot = rendered_shot(5010, kinds, tmp_path, camera="pan_left")
+        assert (_value(measure(Subtitle, shot.info, shot.samples).result()) > 0) == shot.has("subtitle")
 
 
 def test_burnt_in_copyright_text_of_real_footage(footage: Path) -> None:
@@ -120,7 +119,7 @@ def test_two_hundred_rendered_shots(tmp_path: Path, capsys: pytest.CaptureFixtur
     }
     misses: list[str] = []
     spent = stills = 0.0
-    for number in range(10_000, 10_220):
+    for number in range(10_000, 10_200):
         shot = rendered_shot(number, random_kinds(number), tmp_path)
         state = OverlayStatistics(shot.info)
         started = time.process_time()

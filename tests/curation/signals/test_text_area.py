@@ -47,7 +47,9 @@ def test_a_subtitle_is_text_laid_over_and_a_sign_in_the_scene_is_not() -> None:
     values = []
     for clip in (clean, subtitled, signed):
         info, samples = drawn_shot(clip)
-        values.append([measure(kind, info, samples).result().value for kind in (TextArea, OverlayText)])
+        area, overlay = measure(TextArea, info, samples), OverlayText(info)
+        overlay.shared_state = area.shared_state
+        values.append([signal.result().value for signal in (area, overlay)])
     assert values[0] == [0, 0]
     x0, y0, x1, y1 = truth.box
     assert 0.5 * (x1 - x0) * (y1 - y0) < values[1][0] < 2 * (x1 - x0) * (y1 - y0)

@@ -1,0 +1,282 @@
+"""Matching and grouping stored shots: every copy and no other shot, each batch once, and the best of a group stays."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from resources.home import open_home
+from resources.vectors import open_vectors
+from skyreels_platform.curation import fingerprint_store
+from skyreels_platform.curation.dedup import DedupSettings, find_duplicates, group_shots, match_batch
+from skyreels_platform.curation.embedding import OnnxEmbedding
+from skyreels_platform.curation.embeddings import embed_batch
+from skyreels_platform.curation.fingerprint import COLOUR_SIDE, Fingerprint, describe
+from skyreels_platform.curation.fingerprint_store import FingerprintStore, fingerprint_row
+from skyreels_platform.errors import RecipeError
+from skyreels_platform.home import Home
+from skyreels_platform.ledger.tables import TABLES
+from skyreels_platform.media.encode import write_video
+from skyreels_platform.workers import LocalWorkers
+
+cv2.setNumThreads(1)
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return open_home(str(tmp_path / "home"))
+
+
+@pytest.fixture
+def store(home: Home) -> FingerprintStore:
+    return open_vectors(f"{home.uri}/vectors")
+
+
+def shot(seed: int, *, start: int = 0, count: int = 24, noise: float = 0.0, media: str = "video") -> Fingerprint:
+    """A window that moves over a soft texture, eight pictures a second; the same seed is the same texture and path."""
+    generator = np.random.default_rng((1, seed))
+    world = cv2.GaussianBlur(generator.standard_normal((96, 96)).astype(np.float32), (0, 0), 2.5)
+    world = 128 + 45 * world / world.std()
+    across, down = generator.uniform(-0.9, 0.9, 2)
+    moves = [np.array([[1, 0, -32 - across * step], [0, 1, -32 - down * step]], np.float32) for step in range(start, start + count)]
+    pictures = np.stack([cv2.warpAffine(world, move, (32, 32)) for move in moves])
+    pictures = np.clip(pictures + np.random.default_rng(seed).normal(0, noise, pictures.shape), 0, 255).astype(np.uint8)
+    marks = np.arange(0, count, 4, dtype=np.int32)
+    return Fingerprint(
+        media=media, duration_s=0.0 if media == "image" else count / 8, times=np.arange(count, dtype=np.float32) / 8, pictures=pictures,
+        marks=marks, vectors=describe(pictures[marks]), colours=np.full((len(marks), COLOUR_SIDE, COLOUR_SIDE, 2), 128, np.uint8),
+    )  # fmt: skip
+
+
+def rows(batch: str, shots: Mapping[str, Fingerprint], provenance: str = "p") -> list[Row]:
+    return [{**fingerprint_row(name, made, provenance), "batch": batch} for name, made in shots.items()]
+
+
+def pairs(found: list[Row]) -> set[tuple[str, str]]:
+    return {(row["shot_id"], row["other_id"]) for row in found}
+
+
+def put(home: Home, table: str, batch: str, content: list[Row]) -> None:
+    column = TABLES[table].partition
+    assert column
+    home.ledger.replace(table, batch, [{"provenance": "p", column: batch, **row} for row in content])
+
+
+# ---- store ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_store_writes_what_is_new_and_nothing_twice(store: FingerprintStore):
+    first = rows("b1", {"a": shot(1), "b": shot(2)})
+    assert store.put(first)
+    assert not store.put(first)
+    assert not store.put([])
+    assert store.put(rows("b1", {"b": shot(3), "c": shot(4)}, "q"))
+    assert store.standing(["a", "b", "c", "d"]) == {"a": "p", "b": "q", "c": "q"}
+    assert np.array_equal(store.load(["b"])["b"].track.pictures, shot(3).pictures)
+
+
+def test_pruning_removes_shots_that_are_gone(store: FingerprintStore):
+    store.put(rows("b1", {"a": shot(1), "b": shot(2)}))
+    store.put(rows("b2", {"c": shot(3)}))
+    assert store.prune("b1", ["a"])
+    assert not store.prune("b1", ["a"])
+    assert sorted(store.standing(["a", "b", "c"])) == ["a", "c"]
+    assert list(store.batches()) == ["b1", "b2"]
+
+
+def test_a_still_shot_has_one_descriptor_in_the_index(store: FingerprintStore):
+    moving = shot(1)
+    still = Fingerprint(**{**vars(moving), "pictures": np.repeat(moving.pictures[:1], 24, axis=0),
+                           "vectors": np.repeat(moving.vectors[:1], 6, axis=0)})  # fmt: skip
+    store.put(rows("b1", {"moving": moving, "still": still}))
+    owners, vectors = store.vectors_of("b1")
+    assert owners.count("still") == 1
+    assert owners.count("moving") == len(vectors) - 1 > 1
+
+
+def test_an_empty_store_answers(store: FingerprintStore):
+    assert store.batches() == {}
+    assert store.load(["a"]) == {}
+    assert match_batch(store, "b1").rows == []
+
+
+# ---- matches -------------------------------------------------------------------------------------------------------------------
+
+
+def test_copies_are_found_in_the_batch_and_in_earlier_ones_and_nothing_else(store: FingerprintStore):
+    store.put(rows("b1", {f"a{seed:02d}": shot(seed) for seed in range(40)} | {"a90": shot(7, noise=4)}))
+    assert pairs(match_batch(store, "b1").rows) == {("a90", "a07")}
+    store.put(rows("b2", {f"b{seed:02d}": shot(seed, noise=4) for seed in range(30, 50)}))
+    found = match_batch(store, "b2").rows
+    assert pairs(found) == {(f"b{seed}", f"a{seed}") for seed in range(30, 40)}
+    assert all(row["similarity"] > 0.8 and row["speed"] == pytest.approx(1, abs=0.05) for row in found)
+
+
+def test_a_trim_says_which_part_it_shares(store: FingerprintStore):
+    store.put(rows("b1", {"whole": shot(5, count=40)}))
+    match_batch(store, "b1")
+    store.put(rows("b2", {"part": shot(5, start=16, count=20)}))
+    (row,) = match_batch(store, "b2").rows
+    assert (row["start_s"], row["other_start_s"]) == pytest.approx((0, 2.0), abs=0.1)
+    assert row["duration_s"] == pytest.approx(19 / 8, abs=0.1)
+
+
+def test_an_image_is_no_copy_of_a_film(store: FingerprintStore):
+    store.put(rows("b1", {"film": shot(5), "image": shot(5, count=1, media="image"), "same image": shot(5, count=1, media="image")}))
+    assert pairs(match_batch(store, "b1").rows) == {("same image", "image")}
+
+
+def test_the_index_finds_the_same_as_a_full_scan(store: FingerprintStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fingerprint_store, "INDEX_FROM", 500)
+    monkeypatch.setattr(fingerprint_store, "CELL_ROWS", 50)
+    for number in range(3):
+        batch = f"b{number}"
+        store.put(rows(batch, {f"s{seed:03d}": shot(seed, count=16) for seed in range(number * 200, number * 200 + 200)}))
+        match_batch(store, batch)
+    store.put(rows("b9", {f"copy{seed:03d}": shot(seed, count=16, noise=4) for seed in range(5, 600, 30)}))
+    assert pairs(match_batch(store, "b9").rows) == {(f"copy{seed:03d}", f"s{seed:03d}") for seed in range(5, 600, 30)}
+    assert [index.index_type for index in store._connection.open_table("descriptors").list_indices()] == ["IvfFlat"]
+
+
+def test_a_batch_matched_again_sees_earlier_batches_only(store: FingerprintStore):
+    store.put(rows("b1", {"early": shot(1)}))
+    store.put(rows("b2", {"late": shot(1, noise=4)}))
+    match_batch(store, "b1")
+    assert pairs(match_batch(store, "b2").rows) == {("late", "early")}
+    assert match_batch(store, "b1").rows == []
+    assert pairs(match_batch(store, "b2").rows) == {("late", "early")}
+
+
+# ---- groups --------------------------------------------------------------------------------------------------------------------
+
+
+def described(home: Home, batch: str, sizes: Mapping[str, tuple[int, float]], seconds: float = 3.0) -> None:
+    """Shots with the height of their source and a sharpness."""
+    put(home, "shots", batch, [{"shot_id": name, "source_id": f"src_{name}", "start_s": 0.0, "end_s": seconds} for name in sizes])
+    put(home, "sources", batch, [{"source_id": f"src_{name}", "width": 16, "height": height} for name, (height, _) in sizes.items()])
+    scores = [{"shot_id": name, "signal": "sharpness", "value": value, "outcome": "measured"} for name, (_, value) in sizes.items()]
+    put(home, "scores", batch, scores)
+
+
+def match(shot_id: str, other_id: str, similarity: float, seconds: float = 3.0) -> Row:
+    return {"shot_id": shot_id, "other_id": other_id, "similarity": similarity, "start_s": 0.0, "other_start_s": 0.0,
+            "duration_s": seconds, "speed": 1.0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kept"),
+    [
+        ({"a": (480, 9.0), "b": (1080, 1.0), "c": (720, 5.0)}, "b"),  # pixels first
+        ({"a": (720, 1.0), "b": (720, 2.0), "c": (720, 3.0)}, "c"),  # then sharpness
+        ({"a": (720, 2.0), "b": (720, 2.0), "c": (720, 2.0)}, "a"),  # then the earliest
+    ],
+)
+def test_the_best_shot_of_a_group_stays(home: Home, sizes: dict[str, tuple[int, float]], kept: str):
+    described(home, "b1", {**sizes, "alone": (2160, 9.0)})
+    put(home, "matches", "b1", [match("b", "a", 0.9), match("c", "b", 0.8)])
+    found = group_shots(home)
+    assert [row["shot_id"] for row in found] == ["a", "b", "c"]
+    assert {row["kept_id"] for row in found} == {kept}
+    assert {row["group_id"] for row in found} == {"a"}
+
+
+def test_similarity_follows_the_strongest_way_to_the_kept_shot(home: Home):
+    described(home, "b1", {"a": (720, 9.0), "b": (720, 1.0), "c": (720, 2.0)})
+    put(home, "matches", "b1", [match("b", "a", 0.95), match("c", "b", 0.9), match("c", "a", 0.82)])
+    assert {row["shot_id"]: row["similarity"] for row in group_shots(home)} == {"a": 1.0, "b": 0.95, "c": 0.9}
+
+
+def test_a_short_overlap_is_a_match_but_no_group(home: Home):
+    described(home, "b1", {"a": (720, 1.0), "b": (720, 1.0)}, seconds=10.0)
+    put(home, "matches", "b1", [match("b", "a", 0.9, seconds=4.0)])
+    assert group_shots(home) == []
+    assert len(group_shots(home, DedupSettings(overlap=0.3))) == 2
+
+
+def test_duplicates_of_all_batches_are_matched_once(home: Home, store: FingerprintStore):
+    described(home, "b1", {"a1": (720, 1.0), "a2": (720, 1.0)})
+    store.put(rows("b1", {"a1": shot(1), "a2": shot(2)}))
+    first = find_duplicates(home, store)
+    assert (first.num_batches, first.num_matched, first.num_groups) == (1, 1, 0)
+    described(home, "b2", {"b1": (1080, 1.0)})
+    store.put(rows("b2", {"b1": shot(1, noise=4)}))
+    second = find_duplicates(home, store)
+    assert (second.num_matched, second.num_matches, second.num_groups, second.num_duplicates) == (1, 1, 1, 1)
+    assert {row["shot_id"]: row["kept_id"] for row in home.ledger.rows("duplicates").to_pylist()} == {"a1": "b1", "b1": "b1"}
+    versions = [home.ledger.version(table) for table in ("matches", "duplicates", "current")]
+    again = find_duplicates(home, store)
+    assert (again.num_matched, again.data_version) == (0, second.data_version)
+    assert [home.ledger.version(table) for table in ("matches", "duplicates", "current")] == versions
+
+
+def test_a_shot_that_changes_leaves_its_group(home: Home, store: FingerprintStore):
+    described(home, "b1", {"a1": (720, 1.0)})
+    described(home, "b2", {"b1": (1080, 1.0)})
+    store.put(rows("b1", {"a1": shot(1)}))
+    store.put(rows("b2", {"b1": shot(1, noise=4)}))
+    assert find_duplicates(home, store).num_duplicates == 1
+    store.put(rows("b1", {"a1": shot(9)}, "q"))
+    changed = find_duplicates(home, store)
+    assert (changed.num_matched, changed.num_matches, changed.num_duplicates) == (2, 0, 0)
+    assert all(row["kept_id"] == row["shot_id"] for row in home.ledger.rows("duplicates").to_pylist())
+
+
+# ---- the step, and networks -----------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_gets_the_fingerprints_that_it_lacks(home: Home, store: FingerprintStore, tmp_path: Path):
+    path = tmp_path / "film.mp4"
+    world = (np.random.default_rng(0).random((12, 16, 3)) * 255).astype(np.uint8)
+    write_video(path, [cv2.resize(np.roll(world, index // 12, axis=1), (128, 96)) for index in range(48)], 24)
+    source = {"source_id": "src", "status": "ready", "media": "video", "uri": str(path), "width": 128, "height": 96, "fps_num": 24,
+              "fps_den": 1}  # fmt: skip
+    put(home, "sources", "b1", [source])
+    spans = {"first": (0, 24), "second": (24, 48)}
+    put(home, "shots", "b1", [{"shot_id": name, "source_id": "src", "start_frame": start, "end_frame": end, "start_s": start / 24,
+                               "end_s": end / 24} for name, (start, end) in spans.items()])  # fmt: skip
+    made = embed_batch(home, store, "b1", LocalWorkers(num_workers=1))
+    assert (made.num_made, made.num_rows, made.failures) == (1, 2, {})
+    assert len(store.load(["first"])["first"].track.times) == 8
+    again = embed_batch(home, store, "b1", LocalWorkers(num_workers=1))
+    assert (again.num_made, again.data_version) == (0, made.data_version)
+
+
+def test_a_network_makes_the_descriptors(tmp_path: Path):
+    network = OnnxEmbedding(mean_colour_network(tmp_path / "net.onnx"), side=16)
+    assert network.dimensions == 3
+    vectors = network.embed(np.stack([np.full((20, 30, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255))]))
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    assert vectors.argmax(axis=1).tolist() == [0, 2]
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path):
+    (tmp_path / "net.onnx").write_bytes(b"weights")
+    with pytest.raises(RecipeError, match="not an ONNX network"):
+        OnnxEmbedding(tmp_path / "net.onnx")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        OnnxEmbedding(tmp_path / "absent.onnx")
+
+
+def mean_colour_network(path: Path) -> Path:
+    """An ONNX file, field by field as its format has them: the mean of each channel."""
+
+    def field(number: int, content: bytes | int) -> bytes:
+        if isinstance(content, int):
+            return bytes([number << 3, content])
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    def value(name: bytes, *sides: bytes) -> bytes:
+        shape = b"".join(field(1, field(2, side)) for side in sides)
+        return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
+
+    average = field(1, b"x") + field(2, b"pooled") + field(4, b"GlobalAveragePool")
+    flatten = field(1, b"pooled") + field(2, b"y") + field(4, b"Flatten")
+    sides = [b"n", b"c", b"h", b"w"]
+    graph = field(1, average) + field(1, flatten) + field(2, b"g") + field(11, value(b"x", *sides)) + field(12, value(b"y", *sides[:2]))
+    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13)))
+    return path
