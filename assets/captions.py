@@ -19,4 +19,5 @@ def captions(
 ) -> dg.MaterializeResult:
     """One row per shot: structured caption in SkyCaptioner's schema, provenance per field, fused T2V and I2V texts."""
     opened, batch, chosen = home.open(), context.partition_key, recipe.load()
-    return step_result(opened, "captions", batch, caption_batch(opened, batch, chosen.captions, seed=chosen.seed, workers=compute.workers()))
+    result = caption_batch(opened, batch, chosen.captions, seed=chosen.seed, workers=compute.workers())
+    return step_result(opened, "captions", batch, result)

@@ -28,8 +28,8 @@ def shots(
 
     The same decode measures the shots; `scores` finds its rows there.
     """
-    opened, batch = home.open(), context.partition_key
-    result = observe_batch(opened, batch, recipe.load().shots, compute.workers(), vectors.open(opened))
+    opened, batch, chosen = home.open(), context.partition_key, recipe.load()
+    result = observe_batch(opened, batch, chosen.shots, chosen.signals, compute.workers(), vectors.open(opened))
     return step_result(opened, "shots", batch, result)
 
 
@@ -44,7 +44,7 @@ def scores(
     from skyreels_platform.curation.pictures import batch_pictures
 
     opened, batch, chosen = home.open(), context.partition_key, recipe.load()
-    result = score_batch(opened, batch, compute.workers())
+    result = score_batch(opened, batch, chosen.signals, compute.workers())
     pictures = batch_pictures(opened, batch, chosen.pools, min_length_s=chosen.shots.min_length_s)
     return step_result(opened, "scores", batch, result, pictures_metadata(opened, pictures))
 
@@ -58,7 +58,8 @@ def step_result(
         data_version=dg.DataVersion(result.data_version),
         metadata={
             "sources": result.num_sources, "sources_made": result.num_made, "sources_failed": len(result.failures),
-            "failures": failures, "decodes_per_source": decodes_per_source(home, batch), **table_metadata(home, table, {"batch": batch}), **(pictures or {}),
+            "failures": failures, "decodes_per_source": decodes_per_source(home, batch),
+            **table_metadata(home, table, {"batch": batch}), **(pictures or {}),
         },
     )  # fmt: skip
 

@@ -33,7 +33,7 @@ def inspect_file(path: Path, recipe: Recipe) -> dict[str, Any]:
         human, notes = read_sidecars(str(path.absolute()), open_store=_no_store)
         source = {"source_id": content_id(path), "path": str(path), "human_caption": human, "notes": notes, **facts}
         progress.advance(note="shots and scores")
-        rows = worker.call(observe_file, path, {**source, "provenance": ""}, recipe.shots)
+        rows = worker.call(observe_file, path, {**source, "provenance": ""}, recipe.shots, recipe.signals)
         progress.advance(note="captions")
         pictures: dict[str, list[bytes]] = {shot["shot_id"]: [] for shot in rows["shots"]}
         for frame in rows["frames"]:

@@ -57,6 +57,30 @@ class ShotSettings(_Section):
         return self
 
 
+class QualityBackend(_Section):
+    """Who gives one quality score; see curation.quality."""
+
+    backend: Literal["estimator", "clip_mlp", "onnx"]
+    weights: str = ""
+    """Folder (clip_mlp) or file (onnx) of the weights; empty for the estimator."""
+
+    @model_validator(mode="after")
+    def _weights(self) -> Self:
+        if (self.backend == "estimator") == bool(self.weights):
+            remedy = "leave weights empty" if self.weights else "give the path of its weights"
+            raise ValueError(f"backend {self.backend!r} with weights {self.weights!r}; {remedy}")
+        return self
+
+
+class SignalSettings(_Section):
+    """How shots are measured."""
+
+    ocr: bool = False
+    """Look for text with RapidOCR (extra `ocr`, some tenths of a second per shot); without it text_area and overlay_text are unknown."""
+    quality: dict[Literal["aesthetic", "iqa", "vqa", "vtss"], QualityBackend] = {}
+    """Pretrained scorers in place of the built-in estimators."""
+
+
 class Bound(_Section):
     """What one signal must measure for a shot to stay in a pool."""
 
@@ -259,6 +283,7 @@ class Recipe(_Section):
     name: str
     seed: int
     shots: ShotSettings
+    signals: SignalSettings = SignalSettings()
     captions: CaptionSettings
     pools: dict[Literal["256p", "360p", "540p", "sft_540p"], PoolSettings]
     balance: BalanceSettings

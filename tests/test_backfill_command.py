@@ -58,7 +58,7 @@ def fill(home: Home, batch: str, recipe: Recipe) -> None:
     every = [shot for group in shots.values() for shot in group]
     scores = [
         {"shot_id": shot["shot_id"], "batch": batch, "signal": name, "value": 1.0, "outcome": "measured",
-         "provenance": score_provenance(name, shot["provenance"])}
+         "provenance": score_provenance(name, SIGNALS[name].version, shot["provenance"])}
         for shot in every for name in SIGNALS
     ]  # fmt: skip
     captions = [
@@ -79,7 +79,8 @@ def fill(home: Home, batch: str, recipe: Recipe) -> None:
 
 
 def plan(home: Home, recipe: Recipe, batch: str = "b000001", assets: tuple[str, ...] = ASSETS) -> dict[str, Backlog]:
-    return {entry.asset: entry for entry in backlog(home, open_vectors(f"{home.uri}/vectors"), batch, assets, recipe, measured_rates(home.ledger))}
+    entries = backlog(home, open_vectors(f"{home.uri}/vectors"), batch, assets, recipe, measured_rates(home.ledger))
+    return {entry.asset: entry for entry in entries}
 
 
 def forget_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def test_inspect_prints_one_object_per_file(micro: Micro):
     for shot in found["shots"]:
         wanted = {"start_frame", "end_frame", "start_s", "end_s", "transition_in", "scores", "crop", "caption", "verdicts"}
         assert wanted <= set(shot)
-        assert set(shot["verdicts"]) == {"256p", "360p", "540p"}
+        assert set(shot["verdicts"]) == {"256p", "360p", "540p", "sft_540p"}
         assert all(set(verdict) == {"verdict", "reasons"} for verdict in shot["verdicts"].values())
         assert shot["crop"] == {"x": 0, "y": 0, "width": 128, "height": 128, "status": "whole", "reason": "", "regions": []}
     stored = {row["shot_id"] for row in micro.home.ledger.rows("shots").to_pylist()}

@@ -1,24 +1,32 @@
 """Whether one shot repeats another, and which part: their fingerprints' pictures laid over each other in time, then in place.
 
-A copy may be trimmed, played faster or slower, re-framed by a crop, regraded, and covered in part by subtitles or a logo. Two takes of
-one set-up, or two moments of one film, may look more alike than such a copy at any single picture. What tells them apart is:
+A copy may be trimmed, played faster or slower, re-framed by a crop, regraded, and covered in part by subtitles or a logo.
 
-1. time: the offset and speed at which most pictures of both lie close together (all speeds and offsets of a grid are tried);
-2. place: one crop, the same for the whole shot, is undone (Gauss-Newton on scale and shift along both axes);
-3. pictures: what differs then, over what there is to see, and in the worst part of the picture. Up to a fifth may be covered,
-   outside the middle;
-4. change: where things move, what changes in one must change in the other. A static overlay does not change at all, another take's
-   subject changes otherwise.
+1. Time: the offset and speed at which most pictures of both lie close together (all speeds and offsets of a grid are tried).
+2. Place: one crop, the same for the whole shot, is undone (Gauss-Newton on scale and shift along both axes).
+3. Both again, finer, each with what the other found. How alike the shots then are, see `likeness`.
 
 Source: our choice throughout; the paper (3.1) asks for deduplication and says no more.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from skyreels_platform.curation.fingerprint import COLOUR_SIDE, FLATTEST, SIDE, even_light
+from skyreels_platform.curation.fingerprint import SIDE
+from skyreels_platform.curation.likeness import likeness
+from skyreels_platform.curation.tracks import (
+    LINE,
+    MIDDLE,
+    Line,
+    Track,
+    axis_weights,
+    between,
+    coarse_of,
+    moments,
+    warp,
+    window_of,
+)
 
 ALIGNMENT_VERSION = "alignment-1"
 """Raise it when the same fingerprints would align otherwise."""
@@ -34,54 +42,17 @@ _ODD_SPEED = 0.1  # by which a speed of one half or two must fit better than the
 _FINE_SPEEDS = np.array([0.955, 0.97, 0.985, 1.0, 1.015, 1.03, 1.045])
 _FINE_SHIFTS = np.arange(-8, 9) / 6  # pictures
 _LEAST_INSIDE = 0.7  # of the pairs that a finer line must keep
-_COARSE = 12  # pixels of the pictures that find time
 _PROBES = 32  # pictures of this shot that find time
-_PAIRS = 16  # pairs of pictures that decide
+_PAIRS = 16  # pairs of pictures that find the exact time
 _PLACE_PAIRS = 8  # pairs that find place
 _SOME = 0.55  # correlation from which a picture has a counterpart, wherever it may lie in time
 _SHARED = 0.45  # of the pictures of one of the shots that must have one
-_HOPELESS = 0.62  # mean correlation on the line below which no crop explains the difference
-_MISPLACED = 0.55  # the same at full detail, after the crop is undone
+_HOPELESS = 0.58  # mean correlation on the line below which no crop explains the difference
+_MISPLACED = 0.5  # the same at full detail, after the crop is undone
 _NEAR = 0.5  # correlation of two pictures above which they speak for their time, below against it
 _SCALES = (0.78, 1.28)  # what a crop to 80 % of the area can do on one axis
 _SHIFT = 1.0  # pixels that a crop may reach beyond the picture: borders are found to within one
 _STEPS = 6  # of Gauss-Newton
-_GRID = COLOUR_SIDE  # blocks on both axes that may be covered one by one
-_COVERED = 0.2  # of the blocks at most
-_WORST_WEIGHT, _CHANGE_WEIGHT, _WORST_CHANGE_WEIGHT = 0.5, 0.65, 0.36  # a copy's worst block agrees by 0.6 where the whole does by 0.8
-_UNSEEN = 0.15  # of a block's mean sight: what is added so that a block that shows nothing does not differ
-_STILL = 0.2  # change over contrast below which a shot counts as still
-_GAINS, _MOST_SHIFT = (0.6, 1.67), 56.0  # contrast and levels of middle grey that a grade may change
-_COLOURS = 7.0  # levels of 255 by which a copy's colours may differ
-_SPARSE = 0.3  # detail below which there is little to compare, and colours must agree better
-_SPARSE_COLOURS = 2.5
-_WORST = 0.1  # of the blocks left
-
-
-class Track:
-    """The pictures of one shot, and what is made of them once for all comparisons."""
-
-    def __init__(self, times: np.ndarray, pictures: np.ndarray, *, marks: np.ndarray, colours: np.ndarray) -> None:
-        """As the fields of `Fingerprint`."""
-        self.times, self.pictures, self.marks, self.colours = times.astype(np.float64), pictures, marks, colours
-
-    @cached_property
-    def is_flat(self) -> np.ndarray:
-        """(n,) whether a picture shows nothing."""
-        return self.pictures.std(axis=(1, 2), dtype=np.float64) < FLATTEST
-
-    @cached_property
-    def even(self) -> np.ndarray:
-        """(n, SIDE, SIDE) float32, each part at its own contrast; flat pictures are zero."""
-        return even_light(self.pictures) * ~self.is_flat[:, None, None]
-
-    @cached_property
-    def coarse(self) -> np.ndarray:
-        return _coarse(self.even)
-
-    @property
-    def step_s(self) -> float:
-        return float(self.times[-1] - self.times[0]) / (len(self.times) - 1) if len(self.times) > 1 else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,19 +68,6 @@ class Alignment:
     """Of the shared part, in this shot's seconds; 0 for two images."""
     speed: float
     """Seconds of the other shot per second of this one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Line:
-    """other seconds = offset + speed * seconds."""
-
-    speed: float
-    offset: float
-
-    def span(self, shot: Track, other: Track) -> tuple[float, float]:
-        """Seconds of this shot that both have."""
-        first, last = ((end - self.offset) / self.speed for end in (other.times[0], other.times[-1]))
-        return max(float(shot.times[0]), float(first)), min(float(shot.times[-1]), float(last))
 
 
 def align(shot: Track, other: Track) -> Alignment | None:
@@ -138,7 +96,7 @@ def _align(shot: Track, other: Track) -> Alignment | None:
     frame = _find_place(here, there, None)
     if _correlation(here, there, frame) < _MISPLACED:
         return None
-    line = _find_time(shot, other, _coarse(shot.even * _window(frame)), _coarse(_warp(other.even, frame) * _window(frame)))
+    line = _find_time(shot, other, coarse_of(shot.even * window_of(frame)), coarse_of(warp(other.even, frame) * window_of(frame)))
     if line is None:
         return None
     frame = _find_place(*_pairs(shot, other, line, _PLACE_PAIRS), frame)
@@ -148,7 +106,7 @@ def _align(shot: Track, other: Track) -> Alignment | None:
     if end - begin < _least(shot, other) - 1e-6:
         return None
     return Alignment(
-        similarity=_similarity(shot, other, line, frame), start_s=begin, other_start_s=float(line.offset + line.speed * begin),
+        similarity=likeness(shot, other, line, frame), start_s=begin, other_start_s=float(line.offset + line.speed * begin),
         duration_s=end - begin, speed=float(line.speed),
     )  # fmt: skip
 
@@ -160,7 +118,7 @@ def _least(shot: Track, other: Track) -> float:
     return min(LEAST_OVERLAP_S, LEAST_SHARE * float(shot.times[-1]), LEAST_SHARE * float(other.times[-1]))
 
 
-def _find_time(shot: Track, other: Track, here: np.ndarray, there: np.ndarray) -> _Line | None:
+def _find_time(shot: Track, other: Track, here: np.ndarray, there: np.ndarray) -> Line | None:
     """The line on which most pictures lie close together: the sum of (correlation - _NEAR) over it is the largest."""
     some = np.unique(np.linspace(0, len(shot.times) - 1, min(_PROBES, len(shot.times))).round().astype(int))
     gain = here[some] @ there.T - _NEAR
@@ -176,7 +134,7 @@ def _find_time(shot: Track, other: Track, here: np.ndarray, there: np.ndarray) -
         inside = (places >= 0) & (places < len(other.times))
         total = (gain[rows, np.clip(places, 0, len(other.times) - 1)] * inside).sum(axis=1) * (1 - _ODD_SPEED * abs(np.log2(speed)))
         if len(total) and total.max() > best:
-            best, found = float(total.max()), _Line(speed=float(speed), offset=float(offsets[total.argmax()]))
+            best, found = float(total.max()), Line(speed=float(speed), offset=float(offsets[total.argmax()]))
     return found
 
 
@@ -189,32 +147,25 @@ def _shares_pictures(shot: Track, other: Track) -> bool:
     return max(float(alike.any(axis=1).mean()), float(alike.any(axis=0).mean())) >= _SHARED
 
 
-def _closeness(shot: Track, other: Track, line: _Line) -> float:
+def _closeness(shot: Track, other: Track, line: Line) -> float:
     """Mean correlation of the coarse pictures on a line."""
-    moments = _moments(shot, other, line, _PAIRS)
-    places = np.rint((line.offset + line.speed * shot.times[moments] - other.times[0]) / other.step_s).astype(int)
+    chosen = moments(shot, other, line, _PAIRS)
+    places = np.rint((line.offset + line.speed * shot.times[chosen] - other.times[0]) / other.step_s).astype(int)
     places = np.clip(places, 0, len(other.times) - 1)
-    shows = ~(shot.is_flat[moments] & other.is_flat[places])
-    correlations = (shot.coarse[moments] * other.coarse[places]).sum(axis=1)[shows]
+    shows = ~(shot.is_flat[chosen] & other.is_flat[places])
+    correlations = (shot.coarse[chosen] * other.coarse[places]).sum(axis=1)[shows]
     return float(correlations.mean()) if len(correlations) else 0.0
 
 
-def _coarse(even: np.ndarray) -> np.ndarray:
-    """(n, _COARSE ** 2) of zero mean and unit length, or zero."""
-    small = np.einsum("ay,nyx,bx->nab", _SHRINK, even, _SHRINK, optimize=True).reshape(len(even), _COARSE * _COARSE)
-    small -= small.mean(axis=1, keepdims=True)
-    return small / (np.sqrt((small * small).sum(axis=1, keepdims=True)) + 1e-3)
-
-
-def _refine_time(shot: Track, other: Track, line: _Line, frame: np.ndarray) -> _Line:
+def _refine_time(shot: Track, other: Track, line: Line, frame: np.ndarray) -> Line:
     """Offset and speed to a few hundredths, with the crop undone."""
     if len(shot.times) < 2 or len(other.times) < 2:
         return line
-    moments = _moments(shot, other, line, _PAIRS)
-    window = _window(frame)
-    table = _flattened(shot.even[moments] * window) @ _flattened(_warp(other.even, frame) * window).T
-    table[np.ix_(shot.is_flat[moments], other.is_flat)] = 1
-    times, step = shot.times[moments], other.step_s
+    chosen = moments(shot, other, line, _PAIRS)
+    window = window_of(frame)
+    table = _flattened(shot.even[chosen] * window) @ _flattened(warp(other.even, frame) * window).T
+    table[np.ix_(shot.is_flat[chosen], other.is_flat)] = 1
+    times, step = shot.times[chosen], other.step_s
     middle = float(times[len(times) // 2])
     speeds = np.clip(line.speed * _FINE_SPEEDS, SLOWEST, FASTEST)[:, None]
     shifts = (_FINE_SHIFTS * step)[None, :]
@@ -228,7 +179,7 @@ def _refine_time(shot: Track, other: Track, line: _Line, frame: np.ndarray) -> _
     values = values.sum(axis=2) / np.maximum(inside.sum(axis=2), 1) - 0.01 * np.abs(np.log2(speeds)) - 1e-3 * np.abs(_FINE_SHIFTS)
     values[inside.mean(axis=2) < _LEAST_INSIDE] = -np.inf
     best = np.unravel_index(int(values.argmax()), values.shape)
-    return _Line(speed=float(speeds[best[0], 0]), offset=float(offsets[best])) if np.isfinite(values[best]) else line
+    return Line(speed=float(speeds[best[0], 0]), offset=float(offsets[best])) if np.isfinite(values[best]) else line
 
 
 def _flattened(pictures: np.ndarray) -> np.ndarray:
@@ -236,60 +187,18 @@ def _flattened(pictures: np.ndarray) -> np.ndarray:
     return flat / (np.sqrt((flat * flat).sum(axis=1, keepdims=True)) + 1e-3)
 
 
-def _moments(shot: Track, other: Track, line: _Line, count: int) -> np.ndarray:
-    """Up to `count` positions of this shot's pictures inside the shared part."""
-    begin, end = line.span(shot, other)
-    inside = np.nonzero((shot.times >= begin - 1e-4) & (shot.times <= end + 1e-4))[0]
-    if not len(inside):
-        return np.array([int(np.abs(shot.times - (begin + end) / 2).argmin())])
-    return inside[np.unique(np.linspace(0, len(inside) - 1, min(count, len(inside))).round().astype(int))]
-
-
-def _at(times: np.ndarray, pictures: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Pictures between pictures: (k, SIDE, SIDE) float32 at any times."""
-    right = np.minimum(np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1)), len(times) - 1)
-    left = np.maximum(right - 1, 0)
-    gap = np.maximum(times[right] - times[left], 1e-6)
-    share = np.clip((wanted - times[left]) / gap, 0, 1).astype(np.float32)[:, None, None]
-    return pictures[left] * (1 - share) + pictures[right] * share
-
-
 # ---- place ---------------------------------------------------------------------------------------------------------------------
 
 
-def _pairs(shot: Track, other: Track, line: _Line, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(shot: Track, other: Track, line: Line, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Even pictures of both at the same moments."""
-    moments = _moments(shot, other, line, count)
-    return shot.even[moments], _at(other.times, other.even, line.offset + line.speed * shot.times[moments])
-
-
-def _axis(scale: float, shift: float, side: int = SIDE) -> np.ndarray:
-    """(side, side) float32: linear interpolation along one axis; row i reads at scale * (i - middle) + middle + shift."""
-    line = np.arange(side, dtype=np.float32)
-    middle = (side - 1) / 2
-    places = np.clip(scale * (line - middle) + middle + shift * side / SIDE, 0, side - 1)
-    return np.maximum(0, 1 - np.abs(places[:, None] - line[None, :])).astype(np.float32)
-
-
-def _warp(pictures: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Pictures seen through a frame: scale x, scale y, shift x, shift y."""
-    return _axis(frame[1], frame[3]) @ pictures @ _axis(frame[0], frame[2]).T
-
-
-def _window(frame: np.ndarray) -> np.ndarray:
-    """(SIDE, SIDE) float32: 1 where the frame lies inside the other picture, 0 elsewhere."""
-    x, y = (frame[axis] * (_LINE - _MIDDLE) + _MIDDLE + frame[axis + 2] for axis in (0, 1))
-    inside = [(places >= -0.75) & (places <= SIDE - 0.25) for places in (y, x)]
-    return (inside[0][:, None] & inside[1][None, :]).astype(np.float32)
+    chosen = moments(shot, other, line, count)
+    return shot.even[chosen], between(other.times, other.even, line.offset + line.speed * shot.times[chosen])
 
 
 def _find_place(here: np.ndarray, there: np.ndarray, frame: np.ndarray | None) -> np.ndarray:
     """The frame through which `there` looks like `here`, from a start or from all of a grid."""
-    if frame is None:
-        few = slice(None, None, max(1, len(here) // 3))
-        best = min(_STARTS, key=lambda start: _difference(here[few], there[few], start))
-    else:
-        best = frame
+    best = _find_start(here, there) if frame is None else frame
     difference = _difference(here, there, best)
     for _ in range(_STEPS):
         moved = _bounded(best + _step(here, there, best))
@@ -300,14 +209,27 @@ def _find_place(here: np.ndarray, there: np.ndarray, frame: np.ndarray | None) -
     return best
 
 
+def _find_start(here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """The best frame of the grid, by a few pairs at half size."""
+    few = slice(None, None, max(1, len(here) // 3))
+    one, two = (_halved(pictures[few]) for pictures in (here, there))
+    seen = _START_ROWS[:, None] @ two[None] @ _START_COLUMNS[:, None]
+    differences = np.minimum(np.abs(one[None] - seen), 1) * _START_WINDOWS[:, None]
+    return _STARTS[int((differences.sum(axis=(1, 2, 3)) / _START_WINDOWS.sum(axis=(1, 2))).argmin())]
+
+
+def _halved(pictures: np.ndarray) -> np.ndarray:
+    return pictures.reshape(len(pictures), SIDE // 2, 2, SIDE // 2, 2).mean(axis=(2, 4))
+
+
 def _step(here: np.ndarray, there: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """One step of Gauss-Newton in which large differences, those of overlays, weigh little."""
-    seen, window = _warp(there, frame), _window(frame)
+    seen, window = warp(there, frame), window_of(frame)
     residual = (here - seen) * window
     limit = 1.5 * np.sqrt(float((residual * residual).sum()) / max(float(window.sum()) * len(here), 1.0)) + 1e-3
     weight = np.minimum(1, limit / np.maximum(np.abs(residual), 1e-6)) * window
     slope_y, slope_x = np.gradient(seen, axis=(1, 2))
-    columns = np.stack([slope_x * (_LINE - _MIDDLE)[None, :], slope_y * (_LINE - _MIDDLE)[:, None], slope_x, slope_y]).reshape(4, -1)
+    columns = np.stack([slope_x * (LINE - MIDDLE)[None, :], slope_y * (LINE - MIDDLE)[:, None], slope_x, slope_y]).reshape(4, -1)
     weighted = columns * weight.ravel()
     normal, right = (weighted @ columns.T).astype(np.float64), (weighted @ residual.ravel()).astype(np.float64)
     return np.linalg.solve(normal + np.diag(1e-2 * np.diag(normal) + 1e-3), right)
@@ -316,137 +238,27 @@ def _step(here: np.ndarray, there: np.ndarray, frame: np.ndarray) -> np.ndarray:
 def _bounded(frame: np.ndarray) -> np.ndarray:
     """A crop shows a part of the other picture, or the other picture a part of this one: it cannot lie beside it."""
     scales = np.clip(frame[:2], *_SCALES)
-    limits = np.abs(1 - scales) * _MIDDLE + _SHIFT
+    limits = np.abs(1 - scales) * MIDDLE + _SHIFT
     return np.concatenate([scales, np.clip(frame[2:], -limits, limits)])
 
 
 def _correlation(here: np.ndarray, there: np.ndarray, frame: np.ndarray) -> float:
     """Mean correlation of the pairs of which at least one shows something."""
-    window = _window(frame)
+    window = window_of(frame)
     shows = (here != 0).any(axis=(1, 2)) | (there != 0).any(axis=(1, 2))
-    pairs = _flattened(here[shows] * window) * _flattened(_warp(there[shows], frame) * window)
+    pairs = _flattened(here[shows] * window) * _flattened(warp(there[shows], frame) * window)
     return float(pairs.sum(axis=1).mean()) if shows.any() else 0.0
 
 
 def _difference(here: np.ndarray, there: np.ndarray, frame: np.ndarray) -> float:
-    window = _window(frame)
-    return float((np.minimum(np.abs(here - _warp(there, frame)), 1.0) * window).sum() / (window.sum() * len(here)))
+    window = window_of(frame)
+    return float((np.minimum(np.abs(here - warp(there, frame)), 1.0) * window).sum() / (window.sum() * len(here)))
 
 
-# ---- verdict -------------------------------------------------------------------------------------------------------------------
-
-
-def _similarity(shot: Track, other: Track, line: _Line, frame: np.ndarray) -> float:
-    """How much of what both show is the same: the least of four shares, and nothing where no grade makes the light and colours equal."""
-    moments = _moments(shot, other, line, _PAIRS)
-    here = shot.pictures[moments].astype(np.float32)
-    there = _warp(_at(other.times, other.pictures, line.offset + line.speed * shot.times[moments]), frame)
-    shows = (here.std(axis=(1, 2)) >= FLATTEST) | (there.std(axis=(1, 2)) >= FLATTEST)
-    if not shows.any():
-        return 0.0
-    here, there, window = here[shows], there[shows], _window(frame)
-    one, two = _normal(here, window), _normal(there, window)
-    kept = _uncovered(_blocks((one - two) ** 2).sum(axis=0))
-    window = window * np.kron(kept, np.ones((SIDE // _GRID, SIDE // _GRID), np.float32))
-    gain, shift = _grade(here, there, window)
-    detail = _detail(here, kept)
-    limit = _COLOURS if detail >= _SPARSE else _SPARSE_COLOURS
-    if not _GAINS[0] <= gain <= _GAINS[1] or abs(shift) > _MOST_SHIFT or _colour_difference(shot, other, line, frame, kept, gain) > limit:
-        return 0.0
-    one, two = _normal(here, window), _normal(there, window)
-    whole, worst, _, _ = _agreement(one, two, kept)
-    one, two = (one - one.mean(axis=0)) * window, (two - two.mean(axis=0)) * window
-    _, worst_change, correlation, change = _agreement(one, two, kept)
-    shares = [whole, 1 - _WORST_WEIGHT * (1 - worst)]
-    if change / np.sqrt(max(float(window.sum()), 1.0) * len(one)) >= _STILL:
-        shares += [1 - _CHANGE_WEIGHT * (1 - correlation), 1 - _WORST_CHANGE_WEIGHT * (1 - worst_change)]
-    return max(0.0, min(shares))
-
-
-def _agreement(one: np.ndarray, two: np.ndarray, kept: np.ndarray) -> tuple[float, float, float, float]:
-    """Of two stacks of pictures: agreement over all (1: equal, 0: unrelated), in the worst of the kept blocks, the correlation, and
-    the length of the longer."""
-    error, sight = (_blocks(values).sum(axis=0, dtype=np.float64)[kept] for values in ((one - two) ** 2, one * one + two * two))
-    local = np.sort(1 - error / (sight + _UNSEEN * sight.mean() + 1e-6))
-    lengths = [float(np.sqrt((stack * stack).sum(dtype=np.float64))) for stack in (one, two)]
-    correlation = float((one * two).sum(dtype=np.float64)) / (lengths[0] * lengths[1] + 1e-9)
-    worst = float(local[: max(1, int(_WORST * len(local)))].mean())
-    return 1 - float(error.sum() / (sight.sum() + 1e-6)), worst, correlation, max(lengths)
-
-
-def _grade(here: np.ndarray, there: np.ndarray, window: np.ndarray) -> tuple[float, float]:
-    """Contrast of `there` over that of `here`, and levels by which a middle grey of `here` is moved."""
-    inside = float(window.sum())
-    means = [(pictures * window).sum(axis=(1, 2)) / inside for pictures in (here, there)]
-    spreads = [
-        float((((pictures - mean[:, None, None]) * window) ** 2).sum(dtype=np.float64))
-        for pictures, mean in zip((here, there), means, strict=True)
-    ]  # fmt: skip
-    gain = float(np.sqrt(spreads[1] / max(spreads[0], 1e-6)))
-    return gain, float((means[1] + gain * (128 - means[0])).mean()) - 128
-
-
-def _detail(pictures: np.ndarray, kept: np.ndarray) -> float:
-    """Share of the picture over which its edges are spread: 1 where all blocks have as many, near 0 for one ball on a plain wall."""
-    down, across = np.gradient(pictures, axis=(1, 2))
-    strength = _blocks(down * down + across * across).sum(axis=0, dtype=np.float64)[kept]
-    return float(strength.sum() ** 2 / ((strength * strength).sum() * strength.size + 1e-9))
-
-
-def _colour_difference(shot: Track, other: Track, line: _Line, frame: np.ndarray, kept: np.ndarray, gain: float) -> float:
-    """Levels of 255 by which the mean colours of the kept blocks differ after a change of contrast."""
-    begin, end = line.span(shot, other)
-    here = _mean_colours(shot, begin, end)
-    there = _mean_colours(other, line.offset + line.speed * begin, line.offset + line.speed * end)
-    rows, columns = (_axis(frame[axis], frame[axis + 2], COLOUR_SIDE) for axis in (1, 0))
-    there = np.einsum("ay,yxc,bx->abc", rows, there, columns)
-    return float(np.sqrt(((there - gain * here)[kept] ** 2).mean())) / max(gain, 1.0)
-
-
-def _mean_colours(shot: Track, begin: float, end: float) -> np.ndarray:
-    """Mean of the colour layouts from one second to another, around 0; of the nearest one where none lies inside."""
-    if not len(shot.marks):
-        return np.zeros((COLOUR_SIDE, COLOUR_SIDE, 2))
-    times = shot.times[shot.marks]
-    inside = (times >= begin - 0.26) & (times <= end + 0.26)
-    if not inside.any():
-        inside[np.abs(times - (begin + end) / 2).argmin()] = True
-    return shot.colours[inside].mean(axis=0, dtype=np.float64) - 128
-
-
-def _normal(pictures: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Zero mean and unit deviation inside the window, zero outside."""
-    inside = max(float(window.sum()), 1.0)
-    centred = (pictures - (pictures * window).sum(axis=(1, 2), keepdims=True) / inside) * window
-    return centred / (np.sqrt((centred * centred).sum(axis=(1, 2), keepdims=True) / inside) + 1)
-
-
-def _blocks(values: np.ndarray) -> np.ndarray:
-    """(n, SIDE, SIDE) -> sums over (n, _GRID, _GRID) blocks."""
-    return values.reshape(len(values), _GRID, SIDE // _GRID, _GRID, SIDE // _GRID).sum(axis=(2, 4))
-
-
-def _uncovered(error: np.ndarray) -> np.ndarray:
-    """(_GRID, _GRID) without the blocks that differ most, of those outside the middle."""
-    quarter = _GRID // 4
-    outside = error.copy()
-    outside[quarter:-quarter, quarter:-quarter] = -1
-    kept = np.ones(_GRID * _GRID, bool)
-    kept[np.argsort(-outside.ravel(), kind="stable")[: int(_COVERED * _GRID * _GRID)]] = False
-    return kept.reshape(_GRID, _GRID)
-
-
-def _shrink() -> np.ndarray:
-    """(_COARSE, SIDE) soft averages along one axis."""
-    centres = (np.arange(_COARSE) + 0.5) * SIDE / _COARSE - 0.5
-    weights = np.exp(-0.5 * ((np.arange(SIDE)[None] - centres[:, None]) / (0.7 * SIDE / _COARSE)) ** 2)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-_LINE = np.arange(SIDE, dtype=np.float32)
-_MIDDLE = (SIDE - 1) / 2
-_SHRINK = _shrink()
 _STARTS = [
-    np.array([scale, scale, x * abs(1 - scale) * _MIDDLE, y * abs(1 - scale) * _MIDDLE])
+    np.array([scale, scale, x * abs(1 - scale) * MIDDLE, y * abs(1 - scale) * MIDDLE])
     for scale in (0.89, 0.95, 1.0, 1.05, 1.12) for x in (-1, 0, 1) for y in (-1, 0, 1) if scale != 1 or x == y == 0
 ]  # fmt: skip
+_START_ROWS = np.stack([axis_weights(start[1], start[3], SIDE // 2) for start in _STARTS])
+_START_COLUMNS = np.stack([axis_weights(start[0], start[2], SIDE // 2).T for start in _STARTS])
+_START_WINDOWS = np.stack([window_of(start)[::2, ::2] for start in _STARTS])

@@ -93,8 +93,9 @@ def _shots(state: _State) -> Backlog:
 
 
 def _scores(state: _State) -> Backlog:
-    from skyreels_platform.curation.signals import SIGNALS
+    from skyreels_platform.curation.signals.choice import choose
 
+    kinds = choose(state.recipe.signals)
     columns = ["shot_id", "signal", "provenance"]
     stored = {
         (row["shot_id"], row["signal"]): row["provenance"]
@@ -106,8 +107,11 @@ def _scores(state: _State) -> Backlog:
     for key, shots in state.shots.items():
         if key in state.new_shots:
             continue
-        for name in SIGNALS:
-            own = [row["shot_id"] for row in shots if stored.get((row["shot_id"], name)) != score_provenance(name, row["provenance"])]
+        for name, kind in kinds.items():
+            own = [
+                row["shot_id"] for row in shots
+                if stored.get((row["shot_id"], name)) != score_provenance(name, kind.version, row["provenance"])
+            ]
             if own:
                 stale.add(key)
                 signals[name] += 1

@@ -25,7 +25,7 @@ from skyreels_platform.footage import OpenStore, local_copy
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.ids import shot_id
 from skyreels_platform.ledger.provenance import hash_json, provenance
-from skyreels_platform.recipe import ShotSettings
+from skyreels_platform.recipe import ShotSettings, SignalSettings
 from skyreels_platform.workers import Workers
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ SCORES_VERSION = "scores-2"
 _OF_SHOTS = ("scores", "crops", "frames")  # tables with rows about shots, from the same pass
 
 
-def observe_batch(home: Home, batch: str, settings: ShotSettings, workers: Workers, fingerprints: "FingerprintStore") -> StepResult:
+def observe_batch(
+    home: Home, batch: str, settings: ShotSettings, signals: SignalSettings, workers: Workers, fingerprints: "FingerprintStore"
+) -> StepResult:
     """Cut every ready source of a batch into shots and measure them: tables `shots`, `scores`, `crops`, `frames`, `work`, and the
     fingerprints."""
     sources = ready_sources(home, batch)
@@ -60,7 +62,7 @@ def observe_batch(home: Home, batch: str, settings: ShotSettings, workers: Worke
 
     failures = run_step(
         home, batch, step="shots", sources=todo, function=observe_source, workers=workers, write=write,
-        call_of=lambda source: (source, settings.model_dump(), home.open_store, str(home.work)),
+        call_of=lambda source: (source, settings.model_dump(), signals.model_dump(), home.open_store, str(home.work)),
         provenance_of=lambda source: expected[source["source_id"]],
     )  # fmt: skip
     prune(home, batch, (*_OF_SHOTS, "captions"))
@@ -71,24 +73,27 @@ def observe_batch(home: Home, batch: str, settings: ShotSettings, workers: Worke
     )  # fmt: skip
 
 
-def observe_source(source: Row, settings: Mapping[str, Any], open_store: OpenStore, scratch: str) -> Rows:
+def observe_source(
+    source: Row, settings: Mapping[str, Any], signals: Mapping[str, Any], open_store: OpenStore, scratch: str
+) -> Rows:
     """Everything about one source from one decode, as rows without their batch; runs in a worker."""
     with local_copy(source["uri"], open_store=open_store, scratch=Path(scratch)) as path:
-        return observe_file(path, source, ShotSettings(**settings))
+        return observe_file(path, source, ShotSettings(**settings), SignalSettings(**signals))
 
 
-def observe_file(path: Path, source: Row, settings: ShotSettings) -> Rows:
+def observe_file(path: Path, source: Row, settings: ShotSettings, signals: SignalSettings) -> Rows:
     """The same of a file at hand; `source` is its row of `sources`."""
     from skyreels_platform.curation.embeddings import fingerprint_provenance
     from skyreels_platform.curation.fingerprint_store import fingerprint_row
     from skyreels_platform.curation.observe import observe
+    from skyreels_platform.curation.signals.choice import choose
     from skyreels_platform.media.probe import probe
 
     started, cores = time.perf_counter(), time.process_time()
-    own = shots_provenance(source, settings)
+    own, kinds = shots_provenance(source, settings), choose(signals)
     rows: Rows = {table: [] for table in (*_OF_SHOTS, "fingerprints", "shots", "work")}
     num_frames = 0
-    for seen in observe(path, probe(path), settings):
+    for seen in observe(path, probe(path), settings, kinds=kinds.values()):
         key = shot_id(source["source_id"], seen.shot.start_frame, seen.shot.end_frame)
         num_frames = max(num_frames, seen.shot.end_frame)
         rows["shots"].append({
@@ -97,17 +102,18 @@ def observe_file(path: Path, source: Row, settings: ShotSettings) -> Rows:
             "fps_num": source["fps_num"], "fps_den": source["fps_den"], "provenance": own,
         })  # fmt: skip
         rows["scores"] += [score_row(key, own, asdict(score)) for score in seen.scores]
-        rows["crops"].append(crop_row(key, own, seen.regions, source))
+        rows["crops"].append(crop_row(key, own, seen.regions, kinds, source))
         rows["frames"] += frame_rows(key, own, seen.frames)
         rows["fingerprints"].append(fingerprint_row(key, seen.fingerprint, fingerprint_provenance(own)))
     rows["work"].append(work_row(source, "shots", num_frames, started, cores))
     return rows
 
 
-def score_batch(home: Home, batch: str, workers: Workers) -> StepResult:
+def score_batch(home: Home, batch: str, signals: SignalSettings, workers: Workers) -> StepResult:
     """Measure every signal that a shot of the batch lacks in its present version: tables `scores` and `crops`."""
-    from skyreels_platform.curation.signals import SIGNALS
+    from skyreels_platform.curation.signals.choice import choose
 
+    kinds = choose(signals)
     sources = ready_sources(home, batch)
     shots = shots_by_source(home, batch)
     stored = {
@@ -116,8 +122,8 @@ def score_batch(home: Home, batch: str, workers: Workers) -> StepResult:
     }  # fmt: skip
     stale = {
         source["source_id"]: [
-            name for name in SIGNALS
-            if any(stored.get((row["shot_id"], name)) != score_provenance(name, row["provenance"])
+            name for name, kind in kinds.items()
+            if any(stored.get((row["shot_id"], name)) != score_provenance(name, kind.version, row["provenance"])
                    for row in shots.get(source["source_id"], []))
         ]
         for source in sources
@@ -129,13 +135,15 @@ def score_batch(home: Home, batch: str, workers: Workers) -> StepResult:
             home.ledger.merge(table, rows.get(table, []))
         home.ledger.merge("work", count_work(home, rows.get("work", [])))
 
-    versions = {name: signal.version for name, signal in SIGNALS.items()}
+    versions = {name: kind.version for name, kind in kinds.items()}
     failures = run_step(
         home, batch, step="scores", sources=todo, function=measure_source, workers=workers, write=write,
-        call_of=lambda source: (source, shots[source["source_id"]], stale[source["source_id"]], home.open_store, str(home.work)),
+        call_of=lambda source: (
+            source, shots[source["source_id"]], stale[source["source_id"]], signals.model_dump(), home.open_store, str(home.work)
+        ),
         provenance_of=lambda source: provenance(SCORES_VERSION, versions, [source["provenance"]]),
     )  # fmt: skip
-    _remove_dropped_signals(home, batch, SIGNALS)
+    _remove_dropped_signals(home, batch, kinds)
     return StepResult(
         num_sources=len(sources), num_made=len(todo), failures=failures,
         num_rows=home.ledger.rows("scores", {"batch": batch}, ["provenance"]).num_rows,
@@ -146,17 +154,21 @@ def score_batch(home: Home, batch: str, workers: Workers) -> StepResult:
     )  # fmt: skip
 
 
-def measure_source(source: Row, shots: list[Row], names: list[str], open_store: OpenStore, scratch: str) -> Rows:
+def measure_source(
+    source: Row, shots: list[Row], names: list[str], signals: Mapping[str, Any], open_store: OpenStore, scratch: str
+) -> Rows:
     """Some signals of the shots of one source, as rows without their batch; runs in a worker."""
+    from skyreels_platform.curation.crop import AVOIDED
     from skyreels_platform.curation.observe import measure
     from skyreels_platform.curation.segments import Shot
-    from skyreels_platform.curation.signals import SIGNALS, places
+    from skyreels_platform.curation.signals import Signal
+    from skyreels_platform.curation.signals.choice import choose
     from skyreels_platform.media.probe import probe
 
     started, cores = time.perf_counter(), time.process_time()
-    names = [name for name in SIGNALS if name in names]
-    placed = set(names) & places().keys()
-    kinds = {name: kind for name, kind in SIGNALS.items() if name in names or (placed and name in places())}
+    every = choose(SignalSettings(**signals))
+    is_placed = not set(names).isdisjoint(AVOIDED)
+    kinds = {name: kind for name, kind in every.items() if name in names or (is_placed and kind.regions is not Signal.regions)}
     spans = [
         Shot(start_frame=row["start_frame"], end_frame=row["end_frame"], start_s=row["start_s"], end_s=row["end_s"],
              transition_in=row["transition_in"])
@@ -166,8 +178,8 @@ def measure_source(source: Row, shots: list[Row], names: list[str], open_store: 
     with local_copy(source["uri"], open_store=open_store, scratch=Path(scratch)) as path:
         for row, (scores, regions) in zip(shots, measure(path, probe(path), spans, kinds=kinds.values()), strict=True):
             rows["scores"] += [score_row(row["shot_id"], row["provenance"], asdict(score)) for score in scores if score.signal in names]
-            if placed:
-                rows["crops"].append(crop_row(row["shot_id"], row["provenance"], regions, source))
+            if is_placed:
+                rows["crops"].append(crop_row(row["shot_id"], row["provenance"], regions, every, source))
     rows["work"].append(work_row(source, "scores", max(span.end_frame for span in spans), started, cores))
     return rows
 
@@ -180,28 +192,25 @@ def shots_provenance(source: Row, settings: ShotSettings) -> str:
     return provenance(SHOTS_VERSION, settings, [source["provenance"]])
 
 
-def score_provenance(signal: str, shot_provenance: str) -> str:
+def score_provenance(signal: str, version: str, shot_provenance: str) -> str:
     """A score is made from its shot by one version of its signal, whatever becomes of the others."""
-    from skyreels_platform.curation.signals import SIGNALS
-
-    return provenance(f"{SCORES_VERSION} {signal} {SIGNALS[signal].version}", {}, [shot_provenance])
+    return provenance(f"{SCORES_VERSION} {signal} {version}", {}, [shot_provenance])
 
 
 def score_row(key: str, shot_provenance: str, score: Row) -> Row:
-    return {**score, "shot_id": key, "provenance": score_provenance(score["signal"], shot_provenance)}
+    return {**score, "shot_id": key, "provenance": score_provenance(score["signal"], score["version"], shot_provenance)}
 
 
-def crop_row(key: str, shot_provenance: str, regions: Iterable[Any], source: Row) -> Row:
+def crop_row(key: str, shot_provenance: str, regions: Iterable[Any], kinds: Mapping[str, Any], source: Row) -> Row:
     """The clean rectangle of a shot whose source is displayed at the width and height of `source`."""
     from skyreels_platform.curation.crop import AVOIDED, CROP_VERSION, clean_crop
-    from skyreels_platform.curation.signals import places
 
     regions = list(regions)
     crop = clean_crop(source["width"], source["height"], [region for region in regions if region.kind in AVOIDED])
     return {
         "shot_id": key, "x": crop.x, "y": crop.y, "width": crop.width, "height": crop.height, "area_share": crop.area_share,
         "status": crop.status, "reason": crop.reason, "regions": json.dumps([asdict(region) for region in regions]),
-        "provenance": provenance(CROP_VERSION, places(), [shot_provenance]),
+        "provenance": provenance(CROP_VERSION, {name: kinds[name].version for name in AVOIDED}, [shot_provenance]),
     }  # fmt: skip
 
 

@@ -37,7 +37,11 @@ class DedupSettings:
     neighbours: int = 24
     """Nearest descriptors that each descriptor asks for."""
     candidates: int = 6
-    """Shots that each shot is aligned with at most, those that answered most often first."""
+    """Shots that each shot is aligned with at least, if as many answered: those that answered most often first."""
+    most_candidates: int = 24
+    """Shots that it is aligned with at most: further ones with a descriptor that is `certain`, for shots of which there are many copies."""
+    certain: float = 0.93
+    """Cosine of two descriptors that unlike shots rarely reach."""
     overlap: float = 0.5
     """Share of the shorter shot that both show, from which two copies form a group."""
 
@@ -100,17 +104,17 @@ def find_duplicates(home: Home, store: FingerprintStore, settings: DedupSettings
 def match_batch(store: FingerprintStore, batch: str, settings: DedupSettings = DedupSettings()) -> MatchResult:
     """Find what a batch's shots repeat, of earlier batches and of the batch itself; then index its descriptors."""
     owners, vectors = store.vectors_of(batch)
-    votes: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    votes: dict[str, dict[str, _Votes]] = defaultdict(lambda: defaultdict(_Votes))
     for number, other, cosine in store.search(vectors, batch=batch, count=settings.neighbours):
         if cosine >= settings.near:
-            votes[owners[number]][other] += cosine - settings.near
+            votes[owners[number]][other].add(cosine, settings.near)
     for number, other, cosine in _neighbours_within(owners, vectors, settings):
-        votes[owners[number]][other] += cosine - settings.near
+        votes[owners[number]][other].add(cosine, settings.near)
     shots = sorted(votes)
     rows: list[Row] = []
     num_compared = 0
     for chunk in _chunks(shots, 64):
-        wanted = {shot: _strongest(votes[shot], settings.candidates) for shot in chunk}
+        wanted = {shot: _strongest(votes[shot], settings) for shot in chunk}
         loaded = store.load([*chunk, *itertools.chain.from_iterable(wanted.values())])
         for shot, others in wanted.items():
             for other in others:
@@ -139,8 +143,21 @@ def _neighbours_within(owners: Sequence[str], vectors: np.ndarray, settings: Ded
             yield first + row, str(names[numbers[column]]), float(cosines[row, column])
 
 
-def _strongest(votes: Mapping[str, float], count: int) -> list[str]:
-    return sorted(votes, key=lambda other: (-votes[other], other))[:count]
+class _Votes:
+    """How well another shot's descriptors answer those of one shot."""
+
+    def __init__(self) -> None:
+        self.total, self.best = 0.0, 0.0
+
+    def add(self, cosine: float, near: float) -> None:
+        self.total += cosine - near
+        self.best = max(self.best, cosine)
+
+
+def _strongest(votes: Mapping[str, _Votes], settings: DedupSettings) -> list[str]:
+    ranked = sorted(votes, key=lambda other: (-votes[other].total, other))
+    further = [other for other in ranked[settings.candidates :] if votes[other].best >= settings.certain]
+    return [*ranked[: settings.candidates], *further][: settings.most_candidates]
 
 
 def group_shots(home: Home, settings: DedupSettings = DedupSettings()) -> list[Row]:

@@ -60,7 +60,7 @@ class Fingerprint:
     media: str
     """video | image."""
     duration_s: float
-    """0 for an image."""
+    """From the first frame's beginning to the last one's end; 0 for an image."""
     times: np.ndarray
     """(n,) float32, seconds from the shot's first frame, ascending; n <= MAX_PICTURES."""
     pictures: np.ndarray
@@ -104,6 +104,7 @@ class Fingerprinter:
         self.shot = shot
         self._network = network
         self._start_s: float | None = None
+        self._last_s = 0.0
         self._seen, self._stride = 0, 1
         self._times: list[float] = []
         self._kept: list[np.ndarray] = []
@@ -114,6 +115,7 @@ class Fingerprinter:
         """See the next frame of the shot; those without a picture are passed over."""
         if self._start_s is None:
             self._start_s = sample.time_s
+        self._last_s = sample.time_s - self._start_s
         if sample.picture is None:
             return
         if self._seen % self._stride == 0:
@@ -140,7 +142,7 @@ class Fingerprinter:
         marks = [mark for mark in _marks(len(kept), max(1, PICTURES_PER_VECTOR // self._stride))
                  if float(pictures[mark].std(dtype=np.float64)) >= FLATTEST]  # fmt: skip
         return Fingerprint(
-            media=self.shot.media, duration_s=0.0 if self.shot.media == "image" else self.shot.duration_s,
+            media=self.shot.media, duration_s=0.0 if self.shot.media == "image" else self._last_s + 1 / (self.shot.fps or 1),
             times=np.array(self._times, np.float32), pictures=pictures, marks=np.array(marks, np.int32),
             vectors=self._vectors(pictures, marks, (top, bottom, left, right)),
             colours=_colours([self._tints[mark] for mark in marks], (top, bottom, left, right)),

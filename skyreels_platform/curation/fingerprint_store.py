@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from skyreels_platform.curation.alignment import Track
 from skyreels_platform.curation.fingerprint import COLOUR_SIDE, DIMENSIONS, Fingerprint, unpack
+from skyreels_platform.curation.tracks import Track
 from skyreels_platform.ledger.provenance import hash_json
 
 INDEX_FROM = 20_000

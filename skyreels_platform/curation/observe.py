@@ -48,7 +48,9 @@ class Span(Protocol):
     def end_s(self) -> float: ...
 
 
-def observe(path: str | Path, facts: Probe, settings: ShotSettings, *, kinds: Iterable[type[Signal]] | None = None) -> Iterator[Observation]:
+def observe(
+    path: str | Path, facts: Probe, settings: ShotSettings, *, kinds: Iterable[type[Signal]] | None = None
+) -> Iterator[Observation]:
     """Every shot of a source as soon as it has ended, ascending; an image is one shot of one frame.
 
     `kinds`: the signals to measure, all by default. DecodeError for a source that cannot be decoded, MissingExtraError where

@@ -69,7 +69,7 @@ class OverlayTruth:
 
 
 def draw_overlays(clip: np.ndarray, kinds: Iterable[Kind], *, seed: int, fps: float) -> list[OverlayTruth]:
-    """Draw one overlay of each kind onto (F, H, W, 3) uint8 RGB, in place. What scene text hides is hidden by the others in turn.
+    """Draw one overlay of each kind onto (F, H, W, 3) uint8 RGB, in place. Scene text lies below all others.
 
     A subtitle may be two texts, one after the other: then there are two entries. ValueError for an unknown kind or a clip of
     another shape.
@@ -82,8 +82,8 @@ def draw_overlays(clip: np.ndarray, kinds: Iterable[Kind], *, seed: int, fps: fl
             raise ValueError(f"overlay {kind!r} is not known; known: {', '.join(KINDS)}")
     painter = _Painter(clip, np.random.default_rng([seed, 20_11]), fps)
     drawing: dict[Kind, Callable[[], list[OverlayTruth]]] = {
-        "scene_text": painter.scene_text, "sticker": painter.sticker, "logo": painter.logo, "watermark": painter.watermark,
-        "subtitle": painter.subtitle,
+        "scene_text": painter.scene_text, "sticker": painter.sticker, "subtitle": painter.subtitle, "logo": painter.logo,
+        "watermark": painter.watermark,
     }  # fmt: skip
     return [truth for kind in drawing if kind in kinds for truth in drawing[kind]()]
 
@@ -94,6 +94,7 @@ class _Painter:
     def __init__(self, clip: np.ndarray, generator: np.random.Generator, fps: float) -> None:
         self._clip, self._random, self._fps = clip, generator, fps
         self._frames, self._height, self._width = clip.shape[:3]
+        self._taken: list[tuple[int, int, int, int]] = []  # where something stands, in pixels: marks keep clear of it
 
     def subtitle(self) -> list[OverlayTruth]:
         """One or two lines, outlined, shadowed, boxed or plain, in the bottom band, rarely at the top or down one side."""
@@ -183,9 +184,14 @@ class _Painter:
         patch = narrowed(patch, round(0.28 * self._width))
         height, width = patch.cover.shape
         across, down = (max(2, round(self._uniform(0.02, 0.05) * self._height)) for _ in range(2))
-        left = across if self._random.random() < 0.5 else self._width - across - width
-        top = down if self._random.random() < 0.6 else self._height - down - height
+        corners = [(x, y) for y in (down, self._height - down - height) for x in (across, self._width - across - width)]
+        places = [corners[number] for number in self._random.permutation(4)]
+        left, top = next((place for place in places if self._is_free(place, width, height)), places[0])
         return self._lay(visible(patch, self._clip, left, top, opacity), kind, left, top, 0, self._frames, text, opacity)
+
+    def _is_free(self, place: tuple[int, int], width: int, height: int) -> bool:
+        left, top = place
+        return all(left >= x1 or left + width <= x0 or top >= y1 or top + height <= y0 for x0, y0, x1, y1 in self._taken)
 
     def _lay(
         self, patch: Patch, kind: Kind, left: int, top: int, start: int, end: int, text: str, opacity: float
@@ -193,6 +199,7 @@ class _Painter:
         for frame in self._clip[start:end]:
             blend(frame, patch, left, top, opacity)
         height, width = patch.cover.shape
+        self._taken.append((left, top, left + width, top + height))
         return self._truth(kind, (left, top, left + width, top + height), start, end, text, opacity)
 
     def _truth(

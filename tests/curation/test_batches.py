@@ -16,13 +16,14 @@ from skyreels_platform.home import Home
 from skyreels_platform.ingest import register_batch
 from skyreels_platform.ledger.tables import TABLES
 from skyreels_platform.media.intake import read_batch
-from skyreels_platform.recipe import CaptionSettings, ShotSettings
+from skyreels_platform.recipe import CaptionSettings, ShotSettings, SignalSettings
 from skyreels_platform.workers import LocalWorkers
 from tests.media import broken_files
 from tests.micro import render_footage
 
 SHOTS = ShotSettings(transnet=False, min_length_s=0.7, max_length_s=20.0)
 CAPTIONS = CaptionSettings(backend="rules", num_frames=8)
+SIGNAL_SETTINGS = SignalSettings()
 WORKERS = LocalWorkers(num_workers=2)
 
 
@@ -46,7 +47,8 @@ class Batch:
 
     def run(self, shots: ShotSettings) -> tuple[StepResult, StepResult, StepResult]:
         return (
-            observe_batch(self.home, self.key, shots, WORKERS, self.vectors), score_batch(self.home, self.key, WORKERS),
+            observe_batch(self.home, self.key, shots, SIGNAL_SETTINGS, WORKERS, self.vectors),
+            score_batch(self.home, self.key, SIGNAL_SETTINGS, WORKERS),
             caption_batch(self.home, self.key, CAPTIONS, seed=0, workers=WORKERS),
         )  # fmt: skip
 
@@ -122,7 +124,7 @@ def test_a_changed_signal_is_measured_alone(batch: Batch):
     older = [{**row, "value": -1.0, "version": "0", "provenance": "older"} if row["signal"] == "luma" else row for row in rows]
     batch.home.ledger.replace("scores", batch.key, older)
     crops = batch.home.ledger.version("crops")
-    assert score_batch(batch.home, batch.key, WORKERS).num_made == 2
+    assert score_batch(batch.home, batch.key, SIGNAL_SETTINGS, WORKERS).num_made == 2
     assert batch.home.ledger.rows("scores").to_pylist() == rows
     assert batch.home.ledger.version("crops") == crops
     steps = {(row["step"], row["num_decodes"]) for row in batch.home.ledger.rows("work").to_pylist()}
@@ -143,7 +145,7 @@ def test_changed_settings_make_again_what_depends_on_them_and_changing_back_give
 
 def test_a_file_that_comes_back_is_taken(batch: Batch):
     broken_files.still(batch.gone, size=(80, 60))
-    shots = observe_batch(batch.home, batch.key, SHOTS, WORKERS, batch.vectors)
+    shots = observe_batch(batch.home, batch.key, SHOTS, SIGNAL_SETTINGS, WORKERS, batch.vectors)
     assert set(shots.failures) == {batch.source["two.mp4"]}
     assert shots.num_rows == batch.first[0].num_rows + 1
     assert shots.data_version != batch.first[0].data_version

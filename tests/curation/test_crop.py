@@ -1,6 +1,5 @@
 """Crops: what is cut, what is kept, and the maximal rectangle against brute force."""
 
-import time
 
 import numpy as np
 import pytest
@@ -132,20 +131,3 @@ def test_the_rectangle_is_the_largest_on_random_masks():
         top, left, tall, wide = largest_rectangle(clean)
         assert tall * wide == brute_force(clean)
         assert clean[top:top + tall, left:left + wide].sum() == tall * wide
-
-
-def test_the_rectangle_of_a_full_grid_takes_under_two_milliseconds():
-    generator = np.random.default_rng(1)
-    masks = [np.ones((54, 96), bool)]
-    for _ in range(5):  # up to ten marks, as a shot with subtitles, logos and texts has
-        clean = np.ones((54, 96), bool)
-        for top, left, tall, wide in generator.integers((0, 0, 1, 1), (50, 90, 8, 40), (10, 4)):
-            clean[top:top + tall, left:left + wide] = False
-        masks.append(clean)
-    for clean in masks:
-        spent = []
-        for _ in range(7):
-            start = time.process_time()
-            largest_rectangle(clean)
-            spent.append(time.process_time() - start)
-        assert min(spent) < 0.002

@@ -55,9 +55,4 @@ SIGNALS: dict[str, type[Signal]] = {
 
 
 
-def places() -> dict[str, str]:
-    """The signals that say where they found something, with their versions: what a crop is made from."""
-    return {name: kind.version for name, kind in SIGNALS.items() if kind.regions is not Signal.regions}
-
-
-__all__ = ["SIGNALS", "Region", "Score", "ShotInfo", "Signal", "places"]
+__all__ = ["SIGNALS", "Region", "Score", "ShotInfo", "Signal"]

@@ -25,6 +25,7 @@ _JOIN = (0.02, 0.05)  # gaps within a mark that are closed, shares of the short 
 _FAINT, _CLEAR = 4.0, 8.0  # mean gradient of a mark's edges: levels per pixel
 _CHANCE, _CERTAIN = 0.15, 0.55  # share of its edges' energy that stays: by chance, and of a half-transparent mark
 _ENOUGH = 0.25  # edge pixels of a mark over the short side
+_EITHER = 0.1  # share of a mark's edges that are upright, and that are level, at least: lines of the scene are of one kind
 _CROWD = 5.0  # how much edges that stay elsewhere in the corner speak against a mark
 _ALONE = 0.01  # that much of it, below which the ground is plain
 _EMPTY = 0.002  # share of a zone's pixels on lasting edges below which nothing can hide there
@@ -84,27 +85,33 @@ class Logo(Signal):
         state: OverlayStatistics = self.shared_state
         if self._corners is None and (edges := state.edges()) is not None:
             self._shape = edges.strength.shape[0], edges.strength.shape[1]
+            everything = edges.lasting(with_lines=True)
             masks = [state.without_text(edges.lasting(sure)) for sure in (SURE, _FAINT_SURE)]
             masks.append(masks[0] & (edges.strength >= _CLEAR))  # what a mark and the edges beside it have in common is faint
             self._corners = [
-                max((_corner(edges, mask, x, y, state) for mask in masks), key=lambda corner: corner.confidence)
+                max((_corner(edges, mask, everything, x, y, state) for mask in masks), key=lambda corner: corner.confidence)
                 for x in (0, 1) for y in (0, 1)
             ]  # fmt: skip
         return self._corners
 
 
-def _corner(edges: Edges, lasting: np.ndarray, x: int, y: int, state: OverlayStatistics) -> _Corner:
-    """The best mark of the corner at x = 0 (left) or 1, y = 0 (top) or 1."""
+def _corner(
+    edges: Edges, lasting: np.ndarray, everything: np.ndarray, x: int, y: int, state: OverlayStatistics
+) -> _Corner:  # fmt: skip
+    """The best mark of the corner at x = 0 (left) or 1, y = 0 (top) or 1; `everything` holds the scene's lines too."""
     height, width = lasting.shape
     zone_width, zone_height = round(_ZONE[0] * width), round(_ZONE[1] * height)
     left, top = x * (width - zone_width), y * (height - zone_height)
     zone = slice(top, top + zone_height), slice(left, left + zone_width)
-    inside, energy, share, strength = lasting[zone], edges.energy[zone], edges.share[zone], edges.strength[zone]
+    inside = lasting[zone]
+    part = Edges(
+        strength=edges.strength[zone], energy=edges.energy[zone], upright=edges.upright[zone], pictures=edges.pictures
+    )  # fmt: skip
     best, box = 0.0, None
     travelled = state.travelled(x, y)
-    moves = travelled or _moves(energy, share, np.ones_like(inside))
+    moves = travelled or _moves(part, np.ones_like(inside))
     for mark in _marks(inside, (height, width), x, y):
-        found, alone, moves_around = _confidence(mark, inside, energy, share, strength, min(height, width))
+        found, alone, moves_around = _confidence(mark, inside, everything[zone], part, min(height, width))
         # Where nothing moves, whatever stands there stays: only a clear mark alone on plain ground is told from it.
         certain = found if moves_around or travelled or (alone and found >= _CLEARLY) else 0.0
         place = (left + mark[0]) / width, (top + mark[1]) / height, (left + mark[2]) / width, (top + mark[3]) / height
@@ -139,28 +146,32 @@ def _marks(inside: np.ndarray, frame: tuple[int, int], x: int, y: int) -> list[t
 
 
 def _confidence(
-    mark: tuple[int, int, int, int], inside: np.ndarray, energy: np.ndarray, share: np.ndarray, strength: np.ndarray, short: int
+    mark: tuple[int, int, int, int], inside: np.ndarray, everything: np.ndarray, edges: Edges, short: int
 ) -> tuple[float, bool, bool]:  # fmt: skip
+    """Of a mark in its zone: confidence, whether nothing else stays there, whether the picture around it moves."""
     x0, y0, x1, y1 = mark
     box = slice(y0, y1), slice(x0, x1)
     own = inside[box]
     margin = max(3, round(0.04 * short))
     around = np.ones_like(inside)
     around[max(0, y0 - margin) : y1 + margin, max(0, x0 - margin) : x1 + margin] = False
-    contrast = float(strength[box][own].mean())
-    rivals = inside[around] & (strength[around] >= contrast / 2)
-    crowd = float(rivals.mean()) / float(own.mean()) if around.any() else 0.0
+    moves = _moves(edges, around)
+    upright = float(edges.upright[box][own].mean())
+    if not around.any() or not _EITHER <= upright <= 1 - _EITHER:
+        return 0.0, False, moves
+    contrast, density = float(edges.strength[box][own].mean()), float(own.mean())
+    rivals = inside[around] & (edges.strength[around] >= contrast / 2)
     parts = (
         (contrast - _FAINT) / (_CLEAR - _FAINT),
-        (float(share[box][own].mean()) - _CHANCE) / (_CERTAIN - _CHANCE),
+        (float(edges.share[box][own].mean()) - _CHANCE) / (_CERTAIN - _CHANCE),
         int(np.count_nonzero(own)) / short / _ENOUGH,
-        1 - _CROWD * crowd,
+        1 - _CROWD * float(rivals.mean()) / density,
     )
-    confidence = float(np.prod([min(max(part, 0.0), 1.0) for part in parts]))
-    return confidence, crowd < _ALONE, _moves(energy, share, around)
+    confidence = float(np.prod([min(max(one, 0.0), 1.0) for one in parts]))
+    return confidence, float(everything[around].mean()) < _ALONE * density, moves
 
 
-def _moves(energy: np.ndarray, share: np.ndarray, where: np.ndarray) -> bool:
+def _moves(edges: Edges, where: np.ndarray) -> bool:
     """Whether the texture seen there comes and goes; False where there is none."""
-    textured = where & (energy >= TEXTURE)
-    return int(np.count_nonzero(textured)) > 20 and bool(np.mean(share[textured] < MOVED) >= 0.5)
+    textured = where & (edges.energy >= TEXTURE)
+    return int(np.count_nonzero(textured)) > 20 and bool(np.mean(edges.share[textured] < MOVED) >= 0.5)

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from skyreels_platform.curation.signals.base import Motion, Sample, ShotInfo
-from skyreels_platform.curation.signals.text_lines import Strokes, TextLine, strokes, text_lines
+from skyreels_platform.curation.signals.text_lines import TextLine, outlined_lines, strokes
+from skyreels_platform.curation.signals.text_track import TextTrack, blocks, covers
 
 SMALLEST = 32
 """Pixels on the short side below which nothing laid over a picture can be made out."""
@@ -34,12 +35,12 @@ WIDEST, TALLEST = 0.35, 0.25
 _THROUGH = 0.5  # a row or column with edges on more of its length is a border, or a line of the scene
 _LONELY = 0.1  # share of the length under edges, a few pixels farther, below which nothing goes on there
 _THICK = 6  # pixels; a line is thinner
-_BOX = 0.6  # of a line's height
+_BOX = 0.7  # of a line's height
 _LONG = 0.2  # of the short side: longer than a logo's strokes
 _PIVOT = 0.15  # of the farthest way that anything in the frame travels
 _GRID = 7  # places on either axis at which the camera's path is followed
-_KEPT, _KEPT_SURE, _LASTED = 0.35, 0.75, 0.75  # as TextLine has them
-_LINES = 12  # remembered per shot
+_MOSTLY = 0.5  # share of the picture that must move before its edges show text
+_OUTLINED = 8.0, 16.0  # levels per pixel of the edges of text; the higher one parts it from what else lasts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,11 @@ class Edges:
     def share(self) -> np.ndarray:
         """(h, w): how much of its energy a pixel's mean gradient holds; 1 where nothing ever changes."""
         return self.strength**2 / np.maximum(self.energy, 1e-6)
+
+    def moved(self) -> float:
+        """Share of the textured pixels whose edges came and went."""
+        textured = self.energy >= TEXTURE
+        return float(np.mean(self.share[textured] < MOVED)) if textured.any() else 0.0
 
     def lasting(self, sure: float = SURE, *, with_lines: bool = False) -> np.ndarray:
         """(h, w) bool: edges that stand still, without the borders of letterboxes and what else crosses the frame.
@@ -102,6 +108,8 @@ class OverlayStatistics:
         self.shot = shot
         self.text = TextTrack()
         self._sums = _GradientSums(), _GradientSums()
+        self._edges: Edges | None = None
+        self._lines: list[TextLine] | None = None
         self._position, self._lowest, self._highest = (np.zeros((_GRID, _GRID, 2)) for _ in range(3))
 
     def add(self, sample: Sample) -> None:
@@ -113,8 +121,31 @@ class OverlayStatistics:
         if sample.still is not None and min(sample.still.large.shape) >= SMALLEST:
             self.text.add(strokes(sample.still.large))
 
+    def lines(self) -> list[TextLine]:
+        """The lines of text that stand still, once the whole shot has been seen.
+
+        To what the stills show come lines that busy ground hides in each of them, but whose edges last while the ground moves.
+        """
+        if self._lines is None:
+            self._lines = list(self.text.found())
+            edges = self.edges()
+            if edges is not None and edges.moved() >= _MOSTLY:
+                for strength in _OUTLINED:
+                    for line in outlined_lines(edges.lasting() & (edges.strength >= strength)):
+                        if not any(covers(other, line) or covers(line, other) for other in self._lines):
+                            self._lines.append(line)
+        return self._lines
+
     def edges(self) -> Edges | None:
-        """The shot's edges, of luma or colour, whichever is the stronger at a pixel; None before the second picture."""
+        """The shot's edges, once all of it has been seen; None if there were fewer than two pictures.
+
+        Of luma or of colour, whichever is the clearer at a pixel.
+        """
+        if self._edges is None:
+            self._edges = self._clearest()
+        return self._edges
+
+    def _clearest(self) -> Edges | None:
         light, colour = self._sums
         if light.pictures < 2:
             return None
@@ -129,30 +160,38 @@ class OverlayStatistics:
         )  # fmt: skip
 
     def without_text(self, mask: np.ndarray) -> np.ndarray:
-        """A copy of an (h, w) mask, empty where lines of text stand that are no logo, and around them for outline or box."""
+        """A copy of an (h, w) mask, empty where lines of text stand that are no logo, and around them for outline or plate."""
         cleared = mask.copy()
         height, width = mask.shape
-        for line in self.text.found():
-            if not is_corner_mark(line.x0, line.y0, line.x1, line.y1):
-                margin = _BOX * min((line.y1 - line.y0) * height, (line.x1 - line.x0) * width)
-                top, left = max(0, int(line.y0 * height - margin)), max(0, int(line.x0 * width - margin))
-                cleared[top : int(line.y1 * height + margin) + 1, left : int(line.x1 * width + margin) + 1] = False
+        for block in blocks(self._plain_text()):
+            margin = _BOX * min(min(line.y1 - line.y0, (line.x1 - line.x0) * width / height) for line in block) * height
+            top, left = (min(getattr(line, edge) for line in block) for edge in ("y0", "x0"))
+            bottom, right = (max(getattr(line, edge) for line in block) for edge in ("y1", "x1"))
+            rows = slice(max(0, int(top * height - margin)), int(bottom * height + margin) + 1)
+            cleared[rows, max(0, int(left * width - margin)) : int(right * width + margin) + 1] = False
         return cleared
 
     def continues_text(self, x0: float, y0: float, x1: float, y1: float) -> bool:
-        """Whether a box, in shares of the frame, is a piece of a line of text that is no logo: at its level, close to its end."""
+        """Whether a box, in shares of the frame, is a piece of a line of text that is no logo: as high, level with it, near it."""
         aspect = self.shot.height / max(1, self.shot.width)
-        for line in self.text.found():
-            height = line.y1 - line.y0
-            gap = max(line.x0 - x1, x0 - line.x1)
-            level = abs(y0 + y1 - line.y0 - line.y1) <= height
-            if level and gap <= 3 * height * aspect and not is_corner_mark(line.x0, line.y0, line.x1, line.y1):
+        for line in self._plain_text():
+            if (line.y1 - line.y0) * aspect > line.x1 - line.x0:  # it runs down
+                height, other = line.x1 - line.x0, x1 - x0
+                gap, off = max(line.y0 - y1, y0 - line.y1) * aspect, abs(x0 + x1 - line.x0 - line.x1)
+            else:
+                height, other = line.y1 - line.y0, y1 - y0
+                gap, off = max(line.x0 - x1, x0 - line.x1) / aspect, abs(y0 + y1 - line.y0 - line.y1)
+            if off <= height and gap <= 1.5 * height and max(height, other) <= 1.4 * min(height, other):
                 return True
         return False
 
+    def _plain_text(self) -> list[TextLine]:
+        return [line for line in self.lines() if not is_corner_mark(line.x0, line.y0, line.x1, line.y1)]
+
     def corner_text(self) -> list[TextLine]:
         """Lines of text that have the place and size of a logo."""
-        return [line for line in self.text.found() if is_corner_mark(line.x0, line.y0, line.x1, line.y1)]
+        marks = (line for line in self.lines() if is_corner_mark(line.x0, line.y0, line.x1, line.y1))
+        return [line for line in marks if not self.continues_text(line.x0, line.y0, line.x1, line.y1)]
 
     def travel(self, x: float, y: float) -> float:
         """How far the camera moved what is seen at (x, y), in shares of the frame, in the course of the shot: frame heights."""
@@ -205,60 +244,3 @@ class _GradientSums:
         if squared.ndim == 3:
             squared, energy, upright = squared.sum(axis=2), energy.sum(axis=2), upright.sum(axis=2)
         return np.sqrt(squared), energy, upright
-
-
-class TextTrack:
-    """The lines of text that stand still."""
-
-    def __init__(self) -> None:
-        self.stills = 0
-        self.lines: list[TextLine] = []
-        """The largest so far, at most _LINES, none inside another."""
-        self._before: Strokes | None = None
-        self._earlier: Strokes | None = None
-
-    def add(self, now: Strokes) -> None:
-        if self._before is not None:
-            for line in _joined(text_lines(now, self._before, self._earlier), now.plane.shape[0] / now.plane.shape[1]):
-                # A moving text covers itself in part: a third still shows what it is.
-                if line.kept >= _KEPT_SURE or (line.kept >= _KEPT and line.lasted >= _LASTED):
-                    self._keep(line)
-        self._before, self._earlier = now, self._before
-        self.stills += 1
-
-    def found(self) -> list[TextLine]:
-        """What has been found; of a single still, what looks like text there."""
-        if self.stills == 1 and self._before is not None:
-            return text_lines(self._before, None)
-        return self.lines
-
-    def _keep(self, line: TextLine) -> None:
-        if any(_covers(other, line) for other in self.lines):
-            return
-        kept = [other for other in self.lines if not _covers(line, other)] + [line]
-        self.lines = sorted(kept, key=lambda one: (-one.area, one.y0, one.x0))[:_LINES]
-
-
-def _joined(lines: list[TextLine], aspect: float) -> list[TextLine]:
-    """The lines, those put together that are parts of one: at one level, less than two heights apart. aspect: height / width."""
-    joined: list[TextLine] = []
-    for line in sorted(lines, key=lambda line: (line.x0, line.y0, line.x1, line.y1)):
-        for number, other in enumerate(joined):
-            height = min(line.y1 - line.y0, other.y1 - other.y0)
-            across = line.x0 - other.x1
-            if abs(line.y0 - other.y0) + abs(line.y1 - other.y1) <= height and across <= 2 * height * aspect:
-                joined[number] = TextLine(
-                    x0=min(line.x0, other.x0), y0=min(line.y0, other.y0), x1=max(line.x1, other.x1), y1=max(line.y1, other.y1),
-                    letters=line.letters + other.letters, kept=min(line.kept, other.kept), lasted=min(line.lasted, other.lasted),
-                )  # fmt: skip
-                break
-        else:
-            joined.append(line)
-    return joined
-
-
-def _covers(outer: TextLine, inner: TextLine) -> bool:
-    """Whether most of `inner` lies in `outer`."""
-    across = min(outer.x1, inner.x1) - max(outer.x0, inner.x0)
-    down = min(outer.y1, inner.y1) - max(outer.y0, inner.y0)
-    return across > 0 and down > 0 and across * down >= 0.6 * inner.area

@@ -60,7 +60,7 @@ class SideFill:
 def _edge(steps: np.ndarray, fine: np.ndarray) -> int | None:
     """Columns of the fill on the left side."""
     width = len(fine)
-    first, last, near = max(4, int(NARROWEST * width)), int(WIDEST * width), max(6, int(0.06 * width))
+    first, last, near = max(5, int(NARROWEST * width)), int(WIDEST * width), max(6, int(0.06 * width))
     at = np.arange(first, last)
     summed_steps, summed_fine = np.concatenate([[0.0], steps.cumsum()]), np.concatenate([[0.0], fine.cumsum()])
     # Two columns next to the edge are left out on both sides: codecs smear it.

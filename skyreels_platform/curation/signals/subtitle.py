@@ -43,7 +43,7 @@ class Subtitle(Signal):
     def _lines(self) -> list[tuple[str, TextLine]]:
         state: OverlayStatistics = self.shared_state
         found = []
-        for line in state.text.found():
+        for line in state.lines():
             band = _band(line)
             if band and not is_corner_mark(line.x0, line.y0, line.x1, line.y1):
                 found.append((band, line))

@@ -28,7 +28,6 @@ _FULL = 0.04  # share of the frame under ink from which the higher level is trie
 _GAP = 0.045  # between letters and words, share of the short side
 _SIDE = 0.2  # width of the side bands, where text may run down
 _AROUND = 0.12  # ink above and below over the area there
-_LETTERS = 4
 _RESTING = 0.6
 _AT_REST, _SUREST = 0.9, 2.1
 _SPREAD = 0.4  # of letters' heights over the line's
@@ -45,12 +44,16 @@ class _Likeness:
     fill: tuple[float, float]
     tall: float
     """Median height of the letters over the row's."""
+    letters: int = 4
+    """At least."""
 
 
 _FULL_TEXT = (_Likeness(crossed=1.6, longest=2.5, fill=(0.09, 0.75), tall=0.08),)
 """Where a picture is full of strokes."""
-_COLUMN = (_Likeness(crossed=1.7, longest=2.0, fill=(0.12, 0.7), tall=0.1),)
+_COLUMN = (_Likeness(crossed=1.4, longest=2.0, fill=(0.12, 0.7), tall=0.1),)
 """Text that runs down is written in scripts of many strokes."""
+_OUTLINES = (_Likeness(crossed=1.2, longest=2.5, fill=(0.15, 0.9), tall=0.05, letters=1),)
+"""Letters seen by their edges run together."""
 _TEXT = (
     _Likeness(crossed=1.2, longest=2.0, fill=(0.12, 0.7), tall=0.3),
     _Likeness(crossed=2.1, longest=3.0, fill=(0.09, 0.75), tall=0.08),
@@ -128,6 +131,16 @@ def _at_least(plane: np.ndarray, level: int) -> np.ndarray:
     return cv2.threshold(plane, level - 1, 1, cv2.THRESH_BINARY)[1]
 
 
+def outlined_lines(edges: np.ndarray) -> list[TextLine]:
+    """Lines of text in an (h, w) bool map of edges that stay for the whole shot."""
+    plane = edges.astype(np.uint8)
+    if np.count_nonzero(plane) < min(plane.shape) // 4:
+        return []
+    ink = _Ink(now=plane, stays=plane, past=plane)
+    rows = _rows(ink, min(plane.shape), _OUTLINES, is_full=False)
+    return [_line(x, y, x + w, y + h, counts, plane.shape) for (x, y, w, h), counts in rows]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ink:
     """(h, w) uint8 maps, 0 or 1."""
@@ -198,7 +211,7 @@ def _rows(
         if is_full and kept > _AT_REST and crossed < _SUREST:  # a texture at rest, all of whose strokes stay
             continue
         letters = _letters(inside, crossed, likes)
-        if letters >= _LETTERS and np.count_nonzero(around) <= _AROUND * around.size:
+        if letters and np.count_nonzero(around) <= _AROUND * around.size:
             yield (x, y, w, h), (letters, kept, np.count_nonzero(ink.past[box]) / stays)
 
 
@@ -220,7 +233,8 @@ def _letters(inside: np.ndarray, crossed: float, likes: tuple[_Likeness, ...]) -
     if not like:
         return 0
     tall = _letter_heights(inside) / height
-    if tall.size < _LETTERS or np.std(tall) > _SPREAD or np.median(tall) < min(kind.tall for kind in like):
+    fewest, lowest = min(kind.letters for kind in like), min(kind.tall for kind in like)
+    if tall.size < fewest or np.std(tall) > _SPREAD or np.median(tall) < lowest:
         return 0
     return int(tall.size)
 

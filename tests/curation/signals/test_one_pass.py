@@ -54,8 +54,9 @@ def test_missing_frames_make_pixels_unknown_and_leave_facts(bench, textured):
         raise DecodeError("film.mp4: damaged at 0.5 s")
 
     (whole, _), (broken, _) = measure_frames(breaks_off(), [bench.span(0, 10), bench.span(10, 20)], bench.facts(128, 96))
-    assert all(score.outcome == "measured" for score in whole)
-    assert {score.signal for score in broken if score.outcome == "measured"} == {"duration_s", "resolution", "fps", "aspect"}
+    facts = {"duration_s", "resolution", "fps", "aspect", "bits_per_pixel"}
+    assert {score.signal for score in whole if score.outcome == "measured"} > {"luma", "static", "motion", "sharpness", *facts}
+    assert {score.signal for score in broken if score.outcome == "measured"} == facts
     luma = next(score for score in broken if score.signal == "luma")
     assert luma.reason == "2 of 10 frames could be decoded: film.mp4: damaged at 0.5 s"
 

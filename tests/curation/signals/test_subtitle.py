@@ -119,7 +119,7 @@ def test_two_hundred_rendered_shots(tmp_path: Path, capsys: pytest.CaptureFixtur
     }
     misses: list[str] = []
     spent = stills = 0.0
-    for number in range(10_000, 10_200):
+    for number in range(20_000, 20_200):
         shot = rendered_shot(number, random_kinds(number), tmp_path)
         state = OverlayStatistics(shot.info)
         started = time.process_time()

@@ -1,0 +1,136 @@
+"""How alike two shots are once they lie over each other: what tells a copy from another take of the same set-up.
+
+- Pictures: what differs, over what there is to see, in the whole and in its worst part. Up to a fifth of the picture may be covered,
+  outside the middle.
+- Change: where things move, what changes in one must change in the other. A static overlay does not change at all, another take's
+  subject changes otherwise.
+- Light and colour: one change of contrast and brightness must explain those of the other.
+- Doubt: a picture that shows one thing on a plain wall fits many others after some crop and speed, so more is asked of it.
+
+Source: our choice throughout; the bounds are those that part copies from other takes in `benchmarks/dedup.py`.
+"""
+
+import numpy as np
+
+from skyreels_platform.curation.fingerprint import COLOUR_SIDE, FLATTEST, SIDE
+from skyreels_platform.curation.tracks import Line, Track, axis_weights, between, moments, warp, window_of
+
+_PAIRS = 16  # pairs of pictures that decide
+_GRID = COLOUR_SIDE  # blocks on both axes that may be covered one by one
+_COVERED = 0.2  # of the blocks at most
+_WORST = 0.1  # of the blocks left
+_WORST_WEIGHT, _CHANGE_WEIGHT, _WORST_CHANGE_WEIGHT = 0.5, 0.65, 0.36  # a copy's worst block agrees by 0.6 where the whole does by 0.8
+_UNSEEN = 0.15  # of a block's mean sight: what is added so that a block that shows nothing does not differ
+_STILL = 0.2  # change over contrast below which a shot counts as still
+_GAINS, _MOST_SHIFT = (0.6, 1.67), 56.0  # contrast and levels of middle grey that a grade may change
+_COLOURS = 7.0  # levels of 255 by which a copy's colours may differ
+_SPARSE = 0.35  # detail below which any ball on a wall fits another one after some crop and speed: then more is asked for
+_SPARSE_COLOURS, _SPARSE_DOUBT = 3.2, 0.1  # taken from the similarity
+
+
+def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
+    """How much of what both show is the same: the least of four shares, and nothing where no grade makes the light and colours equal."""
+    chosen = moments(shot, other, line, _PAIRS)
+    here = shot.pictures[chosen].astype(np.float32)
+    there = warp(between(other.times, other.pictures, line.offset + line.speed * shot.times[chosen]), frame)
+    shows = (here.std(axis=(1, 2)) >= FLATTEST) | (there.std(axis=(1, 2)) >= FLATTEST)
+    if not shows.any():
+        return 0.0
+    here, there, window = here[shows], there[shows], window_of(frame)
+    one, two = _normal(here, window), _normal(there, window)
+    kept = _uncovered(_blocks((one - two) ** 2).sum(axis=0))
+    window = window * np.kron(kept, np.ones((SIDE // _GRID, SIDE // _GRID), np.float32))
+    gain, shift = _grade(here, there, window)
+    detail = (_detail(here, kept) + _detail(there, kept)) / 2
+    is_doubtful = detail < _SPARSE and not _is_same_view(line, frame)
+    limit = _SPARSE_COLOURS if is_doubtful else _COLOURS
+    if not _GAINS[0] <= gain <= _GAINS[1] or abs(shift) > _MOST_SHIFT or _colour_difference(shot, other, line, frame, kept, gain) > limit:
+        return 0.0
+    one, two = _normal(here, window), _normal(there, window)
+    whole, worst, _, _ = _agreement(one, two, kept)
+    one, two = (one - one.mean(axis=0)) * window, (two - two.mean(axis=0)) * window
+    _, worst_change, correlation, change = _agreement(one, two, kept)
+    shares = [whole, 1 - _WORST_WEIGHT * (1 - worst)]
+    if change / np.sqrt(max(float(window.sum()), 1.0) * len(one)) >= _STILL:
+        shares += [1 - _CHANGE_WEIGHT * (1 - correlation), 1 - _WORST_CHANGE_WEIGHT * (1 - worst_change)]
+    return max(0.0, min(shares) - (_SPARSE_DOUBT if is_doubtful else 0.0))
+
+
+def _agreement(one: np.ndarray, two: np.ndarray, kept: np.ndarray) -> tuple[float, float, float, float]:
+    """Of two stacks of pictures: agreement over all (1: equal, 0: unrelated), in the worst of the kept blocks, the correlation, and
+    the length of the longer."""
+    error, sight = (_blocks(values).sum(axis=0, dtype=np.float64)[kept] for values in ((one - two) ** 2, one * one + two * two))
+    local = np.sort(1 - error / (sight + _UNSEEN * sight.mean() + 1e-6))
+    lengths = [float(np.sqrt((stack * stack).sum(dtype=np.float64))) for stack in (one, two)]
+    correlation = float((one * two).sum(dtype=np.float64)) / (lengths[0] * lengths[1] + 1e-9)
+    worst = float(local[: max(1, int(_WORST * len(local)))].mean())
+    return 1 - float(error.sum() / (sight.sum() + 1e-6)), worst, correlation, max(lengths)
+
+
+def _is_same_view(line: Line, frame: np.ndarray) -> bool:
+    """Whether nothing was cropped and the speed is the same: then little had to be assumed to bring the pictures together."""
+    return abs(np.log2(line.speed)) < 0.04 and float(np.abs(frame[:2] - 1).max()) < 0.03 and float(np.abs(frame[2:]).max()) < 1
+
+
+def _grade(here: np.ndarray, there: np.ndarray, window: np.ndarray) -> tuple[float, float]:
+    """Contrast of `there` over that of `here`, and levels by which a middle grey of `here` is moved."""
+    inside = float(window.sum())
+    means = [(pictures * window).sum(axis=(1, 2)) / inside for pictures in (here, there)]
+    spreads = [
+        float((((pictures - mean[:, None, None]) * window) ** 2).sum(dtype=np.float64))
+        for pictures, mean in zip((here, there), means, strict=True)
+    ]  # fmt: skip
+    gain = float(np.sqrt(spreads[1] / max(spreads[0], 1e-6)))
+    return gain, float((means[1] + gain * (128 - means[0])).mean()) - 128
+
+
+def _detail(pictures: np.ndarray, kept: np.ndarray) -> float:
+    """Share of the picture over which its edges are spread: 1 where all blocks have as many, near 0 for one ball on a plain wall."""
+    down, across = np.gradient(pictures, axis=(1, 2))
+    strength = _blocks(down * down + across * across).sum(axis=0, dtype=np.float64)[kept]
+    return float(strength.sum() ** 2 / ((strength * strength).sum() * strength.size + 1e-9))
+
+
+def _colour_difference(shot: Track, other: Track, line: Line, frame: np.ndarray, kept: np.ndarray, gain: float) -> float:
+    """Levels of 255 by which the mean colours of the kept blocks differ after a change of contrast."""
+    begin, end = line.span(shot, other)
+    here = _mean_colours(shot, begin, end)
+    there = _mean_colours(other, line.offset + line.speed * begin, line.offset + line.speed * end)
+    rows, columns = (axis_weights(frame[axis], frame[axis + 2], COLOUR_SIDE) for axis in (1, 0))
+    there = np.einsum("ay,yxc,bx->abc", rows, there, columns)
+    return float(np.sqrt(((there - gain * here)[kept] ** 2).mean())) / max(gain, 1.0)
+
+
+def _mean_colours(shot: Track, begin: float, end: float) -> np.ndarray:
+    """Mean of the colour layouts from one second to another, around 0; of the nearest one where none lies inside."""
+    if not len(shot.marks):
+        return np.zeros((COLOUR_SIDE, COLOUR_SIDE, 2))
+    times = shot.times[shot.marks]
+    inside = (times >= begin - 0.26) & (times <= end + 0.26)
+    if not inside.any():
+        inside[np.abs(times - (begin + end) / 2).argmin()] = True
+    return shot.colours[inside].mean(axis=0, dtype=np.float64) - 128
+
+
+def _normal(pictures: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """Zero mean and unit deviation inside the window, zero outside."""
+    inside = max(float(window.sum()), 1.0)
+    centred = (pictures - (pictures * window).sum(axis=(1, 2), keepdims=True) / inside) * window
+    return centred / (np.sqrt((centred * centred).sum(axis=(1, 2), keepdims=True) / inside) + 1)
+
+
+def _blocks(values: np.ndarray) -> np.ndarray:
+    """(n, SIDE, SIDE) -> sums over (n, _GRID, _GRID) blocks."""
+    return values.reshape(len(values), _GRID, SIDE // _GRID, _GRID, SIDE // _GRID).sum(axis=(2, 4))
+
+
+def _uncovered(error: np.ndarray) -> np.ndarray:
+    """(_GRID, _GRID) without the blocks that differ most, of those outside the middle."""
+    quarter = _GRID // 4
+    outside = error.copy()
+    outside[quarter:-quarter, quarter:-quarter] = -1
+    kept = np.ones(_GRID * _GRID, bool)
+    kept[np.argsort(-outside.ravel(), kind="stable")[: int(_COVERED * _GRID * _GRID)]] = False
+    return kept.reshape(_GRID, _GRID)
+
+
