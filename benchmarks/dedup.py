@@ -59,13 +59,16 @@ def scale(num_shots: int, folder: Path) -> None:
     """Match synthetic shots batch by batch; one in fifty repeats a shot of an earlier batch."""
     store = FingerprintStore(str(folder / "scale"))
     rows, found, made = [], 0, 0
+    seeds = np.arange(num_shots)  # what each shot shows; a copy may be copied in turn
     print(f"\n{num_shots:,} synthetic shots in batches of 1,000\n\n{'batch':>6} {'wall s':>8} {'core s':>8} {'compared':>9} {'found':>6}")
     for number in range(num_shots // 1000):
         batch = f"b{number:06d}"
         generator = np.random.default_rng(number)
         places = generator.choice(1000, 20, replace=False).tolist() if number else []
         copies = {place: int(generator.integers(number * 1000)) for place in places}
-        shots = {place: _synthetic(copies.get(place, number * 1000 + place), place in copies) for place in range(1000)}
+        for place, original in copies.items():
+            seeds[number * 1000 + place] = seeds[original]
+        shots = {place: _synthetic(int(seeds[number * 1000 + place]), place in copies) for place in range(1000)}
         content = [fingerprint_row(f"s{number * 1000 + place:07d}", shot, "p") for place, shot in shots.items()]
         started, cores = time.perf_counter(), time.process_time()
         store.put([{**row, "batch": batch} for row in content])

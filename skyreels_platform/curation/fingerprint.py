@@ -209,8 +209,10 @@ def _inside(kept: np.ndarray) -> tuple[int, int, int, int]:
 def _ends(pictures: np.ndarray) -> tuple[int, int]:
     """First row and row after the last that are no border, of (n, rows, columns)."""
     rows = pictures.shape[1]
-    first = _depth(pictures)
-    return (0, rows) if first == rows else (first, rows - _depth(pictures[:, ::-1]))
+    first, last = _depth(pictures), _depth(pictures[:, ::-1])
+    if first == rows:
+        return 0, rows
+    return first + bool(first), rows - last - bool(last)  # the row at a border's edge is part border
 
 
 def _depth(pictures: np.ndarray) -> int:

@@ -23,9 +23,10 @@ _WORST_WEIGHT, _CHANGE_WEIGHT, _WORST_CHANGE_WEIGHT = 0.5, 0.65, 0.36  # a copy'
 _UNSEEN = 0.15  # of a block's mean sight: what is added so that a block that shows nothing does not differ
 _STILL = 0.2  # change over contrast below which a shot counts as still
 _GAINS, _MOST_SHIFT = (0.6, 1.67), 56.0  # contrast and levels of middle grey that a grade may change
-_COLOURS = 7.0  # levels of 255 by which a copy's colours may differ
+_COLOURS, _MOMENT_COLOURS = 7.0, 9.0  # levels of 255 by which a copy's colours may differ, on average over time and at single moments
+_NEARBY_S = 0.26  # half of what lies between two moments whose colours are known
 _SPARSE = 0.35  # detail below which any ball on a wall fits another one after some crop and speed: then more is asked for
-_SPARSE_COLOURS, _SPARSE_DOUBT = 3.2, 0.1  # taken from the similarity
+_SPARSE_COLOURS, _SPARSE_DOUBT = 3.2, 0.14  # taken from the similarity
 
 
 def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
@@ -43,8 +44,10 @@ def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
     gain, shift = _grade(here, there, window)
     detail = (_detail(here, kept) + _detail(there, kept)) / 2
     is_doubtful = detail < _SPARSE and not _is_same_view(line, frame)
-    limit = _SPARSE_COLOURS if is_doubtful else _COLOURS
-    if not _GAINS[0] <= gain <= _GAINS[1] or abs(shift) > _MOST_SHIFT or _colour_difference(shot, other, line, frame, kept, gain) > limit:
+    if not _GAINS[0] <= gain <= _GAINS[1] or abs(shift) > _MOST_SHIFT:
+        return 0.0
+    on_average, at_moments = _colour_differences(shot, other, line, frame, kept, gain)
+    if on_average > (_SPARSE_COLOURS if is_doubtful else _COLOURS) or at_moments > _MOMENT_COLOURS:
         return 0.0
     one, two = _normal(here, window), _normal(there, window)
     whole, worst, _, _ = _agreement(one, two, kept)
@@ -91,25 +94,24 @@ def _detail(pictures: np.ndarray, kept: np.ndarray) -> float:
     return float(strength.sum() ** 2 / ((strength * strength).sum() * strength.size + 1e-9))
 
 
-def _colour_difference(shot: Track, other: Track, line: Line, frame: np.ndarray, kept: np.ndarray, gain: float) -> float:
-    """Levels of 255 by which the mean colours of the kept blocks differ after a change of contrast."""
+def _colour_differences(shot: Track, other: Track, line: Line, frame: np.ndarray, kept: np.ndarray, gain: float) -> tuple[float, float]:
+    """Levels of 255 by which the colours of the kept blocks differ after a change of contrast: of their means over the shared part,
+    and at single moments."""
+    if not len(shot.marks) or not len(other.marks):
+        return 0.0, 0.0
     begin, end = line.span(shot, other)
-    here = _mean_colours(shot, begin, end)
-    there = _mean_colours(other, line.offset + line.speed * begin, line.offset + line.speed * end)
-    rows, columns = (axis_weights(frame[axis], frame[axis + 2], COLOUR_SIDE) for axis in (1, 0))
-    there = np.einsum("ay,yxc,bx->abc", rows, there, columns)
-    return float(np.sqrt(((there - gain * here)[kept] ** 2).mean())) / max(gain, 1.0)
-
-
-def _mean_colours(shot: Track, begin: float, end: float) -> np.ndarray:
-    """Mean of the colour layouts from one second to another, around 0; of the nearest one where none lies inside."""
-    if not len(shot.marks):
-        return np.zeros((COLOUR_SIDE, COLOUR_SIDE, 2))
     times = shot.times[shot.marks]
-    inside = (times >= begin - 0.26) & (times <= end + 0.26)
+    inside = (times >= begin - _NEARBY_S) & (times <= end + _NEARBY_S)
     if not inside.any():
         inside[np.abs(times - (begin + end) / 2).argmin()] = True
-    return shot.colours[inside].mean(axis=0, dtype=np.float64) - 128
+    here = shot.colours[inside].astype(np.float64) - 128
+    wanted = line.offset + line.speed * times[inside]
+    rows, columns = (axis_weights(frame[axis], frame[axis + 2], COLOUR_SIDE) for axis in (1, 0))
+    there = between(other.times[other.marks], other.colours.astype(np.float64) - 128, wanted)
+    there = np.einsum("ay,nyxc,bx->nabc", rows, there, columns)
+    differences = (there - gain * here)[:, kept] / max(gain, 1.0)
+    mean = differences.mean(axis=0)
+    return float(np.sqrt((mean * mean).mean())), float(np.sqrt((differences * differences).mean()))
 
 
 def _normal(pictures: np.ndarray, window: np.ndarray) -> np.ndarray:

@@ -64,11 +64,11 @@ def moments(shot: Track, other: Track, line: Line, count: int) -> np.ndarray:
 
 
 def between(times: np.ndarray, pictures: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Pictures between pictures: (k, SIDE, SIDE) float32 at any times."""
+    """Pictures between pictures: (n, ...) at n ascending times -> (k, ...) floats at any times."""
     right = np.minimum(np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1)), len(times) - 1)
     left = np.maximum(right - 1, 0)
     gap = np.maximum(times[right] - times[left], 1e-6)
-    share = np.clip((wanted - times[left]) / gap, 0, 1).astype(np.float32)[:, None, None]
+    share = np.clip((wanted - times[left]) / gap, 0, 1).astype(np.float32).reshape(-1, *[1] * (pictures.ndim - 1))
     return pictures[left] * (1 - share) + pictures[right] * share
 
 

@@ -6,6 +6,7 @@ two successive stills show at the same place. Neither grows with the shot.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -56,7 +57,7 @@ class Edges:
     pictures: int
     """How many were seen."""
 
-    @property
+    @cached_property
     def share(self) -> np.ndarray:
         """(h, w): how much of its energy a pixel's mean gradient holds; 1 where nothing ever changes."""
         return self.strength**2 / np.maximum(self.energy, 1e-6)
@@ -172,7 +173,7 @@ class OverlayStatistics:
         return cleared
 
     def continues_text(self, x0: float, y0: float, x1: float, y1: float) -> bool:
-        """Whether a box, in shares of the frame, is a piece of a line of text that is no logo: as high, level with it, near it."""
+        """Whether a box, in shares of the frame, is a piece of a line of text that is no logo: as high, level, near it."""
         aspect = self.shot.height / max(1, self.shot.width)
         for line in self._plain_text():
             if (line.y1 - line.y0) * aspect > line.x1 - line.x0:  # it runs down
