@@ -48,9 +48,12 @@ def caption_batch(home: Home, batch: str, settings: CaptionSettings, *, seed: in
             pictures[row["shot_id"]].append(row["image"])
         return source["human_caption"], expected[source["source_id"]], mine, pictures, settings.model_dump(), seed
 
+    def write(rows: Rows) -> None:
+        home.ledger.merge("captions", rows.get("captions", []))
+
     failures = run_step(
         home, batch, step="captions", sources=todo, function=caption_source, call_of=call_of, workers=workers,
-        write=lambda rows: home.ledger.merge("captions", rows.get("captions", [])) and None,
+        write=write,
         provenance_of=lambda source: expected[source["source_id"]],
     )  # fmt: skip
     prune(home, batch, ["captions"])

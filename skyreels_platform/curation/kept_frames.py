@@ -67,4 +67,9 @@ def encode_picture(picture: np.ndarray) -> bytes:
 
 def decode_pictures(images: Sequence[bytes]) -> np.ndarray:
     """(n, h, w, 3) uint8 RGB of kept pictures of one shot."""
-    return np.stack([cv2.cvtColor(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) for image in images])
+    pictures = []
+    for image in images:
+        picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None, "kept pictures are JPEG of our own"
+        pictures.append(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+    return np.stack(pictures)

@@ -129,7 +129,7 @@ class _Shape:
     """Quarter turns clockwise."""
 
     def stored(self, size: tuple[int, int]) -> tuple[int, int]:
-        return size[::-1] if self.turns % 2 else size
+        return (size[1], size[0]) if self.turns % 2 else size
 
     def upright(self, image: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.rot90(image, -self.turns)) if self.turns else image
@@ -145,8 +145,10 @@ class _Planes:
         self._matrix = _to_rgb(self._weights, self._is_full)
         if frame.format.name not in ("yuv420p", "yuvj420p"):
             frame = frame.reformat(format="yuv420p")
-        planes = [np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width] for plane in frame.planes]
-        self._chains = [[plane] for plane in planes]
+        self._chains = [
+            [np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]]
+            for plane in frame.planes
+        ]  # fmt: skip
 
     def rgb(self, size: tuple[int, int]) -> np.ndarray:
         """(h, w, 3) uint8 RGB at a displayed size (width, height)."""

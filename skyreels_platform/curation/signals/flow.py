@@ -47,7 +47,7 @@ def texture(plane: np.ndarray) -> np.ndarray:
     across, down = (cv2.Sobel(plane, cv2.CV_16S, *order) for order in ((1, 0), (0, 1)))  # 8 times the slope
     side = max(3, round(min(plane.shape) * _WINDOW / STEP) | 1)
     squares = [cv2.multiply(part, part, scale=1 / 64, dtype=cv2.CV_32F) for part in (across[::STEP, ::STEP], down[::STEP, ::STEP])]
-    energy = cv2.blur(cv2.add(*squares), (side, side))
+    energy = cv2.blur(squares[0] + squares[1], (side, side))
     energy *= energy
     return energy / (energy + np.float32(TEXTURE ** 2))
 
