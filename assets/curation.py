@@ -45,7 +45,8 @@ def scores(
 
     opened, batch, chosen = home.open(), context.partition_key, recipe.load()
     result = score_batch(opened, batch, chosen.signals, compute.workers())
-    pictures = batch_pictures(opened, batch, dict(chosen.pools), min_length_s=chosen.shots.min_length_s)
+    pools_by_stage = {str(stage): pool for stage, pool in chosen.pools.items()}
+    pictures = batch_pictures(opened, batch, pools_by_stage, min_length_s=chosen.shots.min_length_s)
     return step_result(opened, "scores", batch, result, pictures_metadata(opened, pictures))
 
 
