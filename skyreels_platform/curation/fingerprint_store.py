@@ -30,6 +30,7 @@ PROBES = 12
 """Cells that one search looks into."""
 
 _SAME = 0.98  # cosine from which a descriptor of a shot is not indexed after the one before: a still shot has one
+_DELTAS = 8  # batches that are added beside the index before they are merged into it
 _FRAGMENT_ROWS = 4096  # of `fingerprints`: smaller pieces are put together, larger ones are never written again
 _SHOTS = pa.schema([
     ("shot_id", pa.string()), ("batch", pa.string()), ("media", pa.string()), ("duration_s", pa.float64()),
@@ -151,23 +152,20 @@ class FingerprintStore:
     def _train_or_extend(self, table: Any) -> None:
         from lancedb.index import IvfFlat
 
-        rows, trained = table.count_rows(), self._trained_rows(table)
+        rows = table.count_rows()
         if rows < INDEX_FROM:
             return
-        if trained is None or rows >= GROWTH * trained:
-            cells = max(1, GROWTH * rows // (2 * CELL_ROWS))
-            config = IvfFlat(distance_type="l2", num_partitions=cells, max_iterations=10, sample_rate=32)
+        deltas = _deltas(table)
+        if not deltas or rows >= 2 * CELL_ROWS * deltas[0]["num_partitions"]:
+            table.to_lance().optimize.compact_files()
+            table.checkout_latest()
+            config = IvfFlat(
+                distance_type="l2", num_partitions=max(1, GROWTH * rows // (2 * CELL_ROWS)), max_iterations=10, sample_rate=32
+            )
             table.create_index("vector", config=config, replace=True)
-        else:
-            table.optimize()
-
-    def _trained_rows(self, table: Any) -> int | None:
-        """Rows that the index was trained for, as its number of cells tells; None without one."""
-        for index in table.to_lance().describe_indices():
-            if index.field_names == ["vector"]:
-                cells = table.to_lance().stats.index_stats(index.name)["indices"][0]["num_partitions"]
-                return cells * 2 * CELL_ROWS // GROWTH
-        return None
+        else:  # not LanceDB's own optimize(): it puts the rows' files together too, and searches are eight times slower after that
+            merged = len(deltas) if len(deltas) >= _DELTAS else 0
+            table.to_lance().optimize.optimize_indices(num_indices_to_merge=merged)
 
     def _name(self, table: str) -> str:
         return f"{table}_{self.backend}" if self.backend else table
@@ -205,6 +203,13 @@ def _stored(row: Row) -> StoredShot:
     colours = np.frombuffer(row["colours"], np.uint8).reshape(-1, COLOUR_SIDE, COLOUR_SIDE, 2)
     track = Track(times, pictures, marks=np.frombuffer(row["marks"], "<i4"), colours=colours)
     return StoredShot(media=row["media"], track=track)
+
+
+def _deltas(table: Any) -> list[dict[str, Any]]:
+    """The parts of the index, as Lance describes them, the first trained one first; none without an index."""
+    data = table.to_lance()
+    names = [index.name for index in data.describe_indices() if index.field_names == ["vector"]]
+    return data.stats.index_stats(names[0])["indices"] if names else []
 
 
 def _distinct(vectors: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ _GAINS, _MOST_SHIFT = (0.6, 1.67), 56.0  # contrast and levels of middle grey th
 _COLOURS, _MOMENT_COLOURS = 7.0, 9.0  # levels of 255 by which a copy's colours may differ, on average over time and at single moments
 _NEARBY_S = 0.26  # half of what lies between two moments whose colours are known
 _SPARSE = 0.35  # detail below which any ball on a wall fits another one after some crop and speed: then more is asked for
-_SPARSE_COLOURS, _SPARSE_DOUBT = 3.2, 0.14  # taken from the similarity
+_SPARSE_COLOURS, _SPARSE_DOUBT = 2.75, 0.1  # taken from the similarity
 
 
 def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
