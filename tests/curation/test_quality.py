@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+import torch
 
 from skyreels_platform.curation.quality import GRADED, OnnxScorer, QualitySettings, load_scorer, read_layout, signal_kind
 from skyreels_platform.curation.signals.base import Sample, Score, ShotInfo
@@ -15,9 +17,6 @@ from skyreels_platform.curation.signals.iqa import PictureQuality
 from skyreels_platform.errors import SourceError
 from skyreels_platform.media.pyramid import Still
 from tests.curation.signals.degraded import levels, rendered, scores
-
-torch = pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
 
 
 @pytest.fixture(scope="module")
