@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from skyreels_platform.captioning import fusion, rules, vllm_client
-from skyreels_platform.captioning.rules import Provenance
-from skyreels_platform.captioning.schema import SHOT_FIELDS, SUBJECT_TEXTS, CaptionFieldError, StructuredCaption
+from skyreels_platform.captioning.origin import Provenance, origin
+from skyreels_platform.captioning.schema import SHOT_FIELDS, SUBJECT_FIELDS, CaptionFieldError, StructuredCaption
 from skyreels_platform.captioning.vllm_client import VllmCaptioner
 from skyreels_platform.recipe import CaptionSettings
 
@@ -21,7 +21,7 @@ class Caption:
     structured: str
     """JSON object, SkyCaptioner's schema."""
     field_provenance: str
-    """JSON object: field path -> {"source": expert|mllm|human|none, "version", "confidence"[, "reason"]}."""
+    """JSON object: field path -> FieldProvenance (captioning.origin)."""
     t2v: str
     """Dense text; a person's free caption verbatim, if there is one."""
     i2v: str
@@ -45,9 +45,9 @@ def caption_shot(
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
         raise ValueError(f"frames are {frames.dtype} {frames.shape}; give uint8 (F, H, W, 3) with at least one frame")
-    structured, origin, status, reason, captioner = _structure(frames, shot_id, duration_s, seed, settings)
+    structured, fields, status, reason, captioner = _structure(frames, shot_id, duration_s, seed, settings)
     try:
-        structured, origin, remark = rules.apply_human(structured, origin, human)
+        structured, fields, remark = rules.apply_human(structured, fields, human)
     except CaptionFieldError as error:
         status, remark = "invalid", f"sidecar: {error}"
     t2v, i2v = (
@@ -57,7 +57,7 @@ def caption_shot(
     if status == "ok" and not t2v:
         status, remark = "empty", "; ".join(filter(None, ("no field says anything about this shot", remark)))
     return Caption(
-        structured=structured.to_json(), field_provenance=json.dumps(origin, sort_keys=True), t2v=t2v, i2v=i2v, status=status,
+        structured=structured.to_json(), field_provenance=json.dumps(fields, sort_keys=True), t2v=t2v, i2v=i2v, status=status,
         reason="; ".join(filter(None, (reason, remark))), captioner=captioner,
     )
 
@@ -75,7 +75,7 @@ def _structure(
     caption = answer.caption or StructuredCaption()
     source = "mllm" if answer.caption else "none"
     paths = ["subjects", *SHOT_FIELDS]
-    paths += [f"subjects[{index}].{field}" for index in range(len(caption.subjects)) for field in ("TYPES", *SUBJECT_TEXTS)]
+    paths += [f"subjects[{index}].{field}" for index in range(len(caption.subjects)) for field in SUBJECT_FIELDS]
     # The model gives no confidence; 0 would read as "wrong".
-    origin: Provenance = {path: {"source": source, "version": version, "confidence": None} for path in paths}
-    return caption, origin, answer.status, answer.reason, version
+    fields: Provenance = {path: origin(source, version, model=settings.model) for path in paths}
+    return caption, fields, answer.status, answer.reason, version

@@ -6,7 +6,6 @@ it never guesses a shot type, an environment or an expression. Fields that a per
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -14,7 +13,9 @@ import numpy as np
 
 from skyreels_platform.captioning import camera, subjects
 from skyreels_platform.captioning.camera import CameraFinding, measure_camera
-from skyreels_platform.captioning.schema import SHOT_FIELDS, SUBJECT_TEXTS, StructuredCaption, Subject, SubjectTypes, parse
+from skyreels_platform.captioning.origin import Provenance
+from skyreels_platform.captioning.origin import origin as _origin
+from skyreels_platform.captioning.schema import SHOT_FIELDS, SUBJECT_FIELDS, StructuredCaption, Subject, SubjectTypes, parse
 from skyreels_platform.captioning.subjects import SubjectFinding, describe_subject
 
 VERSION = "rules-1"
@@ -23,12 +24,6 @@ VERSION = "rules-1"
 _BLACK_LUMA, _DIM_LUMA, _BRIGHT_LUMA = 4.0, 40.0, 215.0
 _DIM_HIGHLIGHT = 150.0  # a title card is black on the whole, but its letters are not dim
 _MISSPELT = 0.8                        # similarity from which a sidecar's key is taken for a misspelt field
-
-Provenance = dict[str, dict[str, Any]]
-"""Field path (`camera_motion`, `subjects[0].action`) -> {"source": expert|mllm|human|none, "version", "confidence"}.
-
-Some have a "reason" too.
-"""
 
 
 def caption_by_rules(frames: np.ndarray, fps: float) -> tuple[StructuredCaption, Provenance]:
@@ -53,18 +48,18 @@ def structure(
     if subject is None:
         origin["subjects"] = _origin("none", subjects.VERSION, 0.0, "no single saturated subject stands out")
     else:
-        origin["subjects"] = _origin("expert", subjects.VERSION, subject.confidence)
-        for field in ("TYPES", *SUBJECT_TEXTS):
-            is_known = field == "TYPES" or bool(getattr(caption.subjects[0], field))
+        origin["subjects"] = _origin("rule", subjects.VERSION, subject.confidence)
+        for field in SUBJECT_FIELDS:
+            is_known = field in ("TYPES", "is_main_subject") or bool(getattr(caption.subjects[0], field))
             origin[f"subjects[0].{field}"] = (
-                _origin("expert", subjects.VERSION, subject.confidence) if is_known else _origin("none", subjects.VERSION, 0.0)
+                _origin("rule", subjects.VERSION, subject.confidence) if is_known else _origin("none", subjects.VERSION, 0.0)
             )
     if found_camera.known:
         origin["camera_motion"] = _origin("expert", camera.VERSION, found_camera.confidence)
     else:
         origin["camera_motion"] = _origin("none", camera.VERSION, 0.0, found_camera.reason)
     if lighting:
-        origin["lighting"] = _origin("expert", VERSION, 1.0)
+        origin["lighting"] = _origin("rule", VERSION, 1.0)
     return caption, origin
 
 
@@ -79,15 +74,15 @@ def apply_human(
     fields = ("subjects", *SHOT_FIELDS)
     given = {key: human[key] for key in fields if key in human}
     parsed = parse(given, is_complete=False)
-    caption = replace(caption, **{key: getattr(parsed, key) for key in given})
+    caption = caption.model_copy(update={key: getattr(parsed, key) for key in given})
     origin = {path: entry for path, entry in origin.items() if not ("subjects" in given and path.startswith("subjects"))}
     for key in given:
-        origin[key] = _origin("human", "", 1.0)
+        origin[key] = _origin("human", confidence=1.0)
     if "subjects" in given:
         for index in range(len(caption.subjects)):
-            origin |= {f"subjects[{index}].{field}": _origin("human", "", 1.0) for field in ("TYPES", *SUBJECT_TEXTS)}
+            origin |= {f"subjects[{index}].{field}": _origin("human", confidence=1.0) for field in SUBJECT_FIELDS}
     if human_text(human):
-        origin["caption"] = _origin("human", "", 1.0)
+        origin["caption"] = _origin("human", confidence=1.0)
     return caption, origin, _misspelt(human, ("caption", *fields))
 
 
@@ -129,8 +124,3 @@ def _light(frames: np.ndarray) -> tuple[float, float]:
     chosen = frames[np.unique(np.linspace(0, len(frames) - 1, 8).round().astype(int))]
     luma = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[::2, ::2] for frame in chosen])
     return float(luma.mean()), float(np.percentile(luma, 99))
-
-
-def _origin(source: str, version: str, confidence: float, reason: str = "") -> dict[str, Any]:
-    entry = {"source": source, "version": version, "confidence": confidence}
-    return entry | {"reason": reason} if reason else entry

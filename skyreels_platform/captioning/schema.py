@@ -1,4 +1,4 @@
-"""SkyCaptioner-V1's structured caption: its exact keys and options, as frozen values, with parsing and a JSON schema.
+"""SkyCaptioner-V1's structured caption as pydantic models: its exact keys and options, parsing, and a JSON schema.
 
 Two readings of the same keys. A model's answer is `complete`: every key is there and every option is one of the published ones.
 Rules and people know only some fields; for them the empty string (and a missing key) means "nobody said", which no model may say.
@@ -9,85 +9,78 @@ they may emit raw control characters, and some apply it between the quotes witho
 
 import difflib
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from skyreels_platform.errors import SourceError
 
-SHOT_TYPES = ("long_shot", "full_shot", "medium_shot", "close_up", "extreme_close_up", "other")
-SHOT_ANGLES = ("eye_level", "high_angle", "low_angle", "other")
-SHOT_POSITIONS = (
-    "front_view", "back_view", "side_view", "over_the_shoulder", "overhead_view", "point_of_view", "aerial_view",
+ShotType = Literal["", "long_shot", "full_shot", "medium_shot", "close_up", "extreme_close_up", "other"]
+ShotAngle = Literal["", "eye_level", "high_angle", "low_angle", "other"]
+ShotPosition = Literal[
+    "", "front_view", "back_view", "side_view", "over_the_shoulder", "overhead_view", "point_of_view", "aerial_view",
     "overlooking_view", "other",
-)
+]
+SHOT_TYPES, SHOT_ANGLES, SHOT_POSITIONS = (get_args(options)[1:] for options in (ShotType, ShotAngle, ShotPosition))
 OPTIONS = {"shot_type": SHOT_TYPES, "shot_angle": SHOT_ANGLES, "shot_position": SHOT_POSITIONS}
 SHOT_FIELDS = ("shot_type", "shot_angle", "shot_position", "camera_motion", "environment", "lighting")
 SUBJECT_TEXTS = ("appearance", "action", "expression", "position")
+SUBJECT_FIELDS = ("TYPES", *SUBJECT_TEXTS, "is_main_subject")
 UNKNOWN = "Unknown"
 
-_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*")
+MAX_TEXT = 1200
+"""Characters of one field; the longest published example has about 600."""
+MAX_SUBJECTS = 12
 _DECODER_PATTERN = r"^[ !#-\[\]-~]*$"
-_MAX_TEXT = 1200       # characters; the longest published example has about 600
-_MAX_SUBJECTS = 12
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_TEXT, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class CaptionFieldError(SourceError):
     """A field of a structured caption with a value that the schema does not allow."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SubjectTypes:
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+
+class SubjectTypes(_Part):
     """What a subject is."""
 
-    type: str = ""
+    type: Text = ""
     """Broad kind, e.g. Human, Animal, Vehicles: what the concept balance counts."""
-    sub_type: str = ""
+    sub_type: Text = ""
     """Narrow kind, e.g. Woman; also the subject's name in a fused caption."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Subject:
+class Subject(_Part):
     """One subject of a shot. Texts are '' where nobody said anything."""
 
-    types: SubjectTypes = SubjectTypes()
-    """JSON key `TYPES`."""
-    appearance: str = ""
-    action: str = ""
-    expression: str = ""
+    types: SubjectTypes = Field(default=SubjectTypes(), alias="TYPES")
+    appearance: Text = ""
+    action: Text = ""
+    expression: Text = ""
     """Only of humans and animals."""
-    position: str = ""
+    position: Text = ""
     is_main_subject: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class StructuredCaption:
+class StructuredCaption(_Part):
     """The structured caption of one shot."""
 
-    subjects: tuple[Subject, ...] = ()
-    shot_type: str = ""
-    """One of SHOT_TYPES or ''."""
-    shot_angle: str = ""
-    """One of SHOT_ANGLES or ''."""
-    shot_position: str = ""
-    """One of SHOT_POSITIONS or ''."""
-    camera_motion: str = ""
+    subjects: Annotated[tuple[Subject, ...], Field(strict=False, max_length=MAX_SUBJECTS)] = ()  # JSON has lists only
+    shot_type: ShotType = ""
+    shot_angle: ShotAngle = ""
+    shot_position: ShotPosition = ""
+    camera_motion: Text = ""
     """Free text; '' is a static camera (or, in a caption of rules, an unknown one: the provenance tells)."""
-    environment: str = ""
-    lighting: str = ""
+    environment: Text = ""
+    lighting: Text = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The captioner's JSON object, keys in its order."""
-        subjects = [
-            {
-                "TYPES": {"type": subject.types.type, "sub_type": subject.types.sub_type},
-                **{key: getattr(subject, key) for key in SUBJECT_TEXTS},
-                "is_main_subject": subject.is_main_subject,
-            }
-            for subject in self.subjects
-        ]
-        return {"subjects": subjects, **{key: getattr(self, key) for key in SHOT_FIELDS}}
+        return self.model_dump(mode="json", by_alias=True)
 
     def to_json(self) -> str:
         """The same as text; equal captions give equal text."""
@@ -104,33 +97,25 @@ def parse(value: str | Mapping[str, Any], *, is_complete: bool) -> StructuredCap
             value = json.loads(value)
         except json.JSONDecodeError as error:
             raise CaptionFieldError(f"not valid JSON: {error}") from error
-    known = ("subjects", *SHOT_FIELDS)
-    item = _object("the caption", value, known, known if is_complete else ())
-    subjects = item.get("subjects", [])
-    if not isinstance(subjects, list):
-        raise CaptionFieldError(f"subjects is {_shown(subjects)}; give a list of objects")
-    if len(subjects) > _MAX_SUBJECTS:
-        raise CaptionFieldError(f"subjects has {len(subjects)} entries; at most {_MAX_SUBJECTS} are allowed")
-    texts = {
-        key: _option(key, item[key], is_complete) if key in OPTIONS else _text(key, item[key])
-        for key in SHOT_FIELDS
-        if key in item
-    }
-    return StructuredCaption(
-        subjects=tuple(_subject(f"subjects[{index}]", subject, is_complete) for index, subject in enumerate(subjects)), **texts
-    )
+    try:
+        caption = StructuredCaption.model_validate(value, by_name=False, by_alias=True)
+    except ValidationError as error:
+        raise CaptionFieldError(_explain(error.errors()[0])) from error
+    if is_complete:
+        _check_complete("the caption", caption)
+        for index, subject in enumerate(caption.subjects):
+            _check_complete(f"subjects[{index}]", subject)
+            _check_complete(f"subjects[{index}].TYPES", subject.types)
+        for key, options in OPTIONS.items():
+            if not getattr(caption, key):
+                raise CaptionFieldError(f"{key} is ''; allowed: {', '.join(options)}")
+    return caption
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON schema of a complete answer, for constrained decoding."""
-    text = {"type": "string", "pattern": _DECODER_PATTERN}
-    subject = {
-        "TYPES": _schema_object({"type": text, "sub_type": text}),
-        **dict.fromkeys(SUBJECT_TEXTS, text),
-        "is_main_subject": {"type": "boolean"},
-    }
-    shot = {key: {"type": "string", "enum": list(OPTIONS[key])} if key in OPTIONS else text for key in SHOT_FIELDS}
-    return _schema_object({"subjects": {"type": "array", "maxItems": _MAX_SUBJECTS, "items": _schema_object(subject)}, **shot})
+    """JSON schema of a complete answer, for constrained decoding: no references, every key required, texts of safe characters."""
+    schema = StructuredCaption.model_json_schema(by_alias=True)
+    return _for_decoder(schema, schema["$defs"])
 
 
 def concept_of(structured: Mapping[str, Any]) -> str:
@@ -142,54 +127,61 @@ def concept_of(structured: Mapping[str, Any]) -> str:
     return next((subject["TYPES"]["type"] for subject in subjects if subject.get("TYPES", {}).get("type")), UNKNOWN)
 
 
-def _schema_object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+def _for_decoder(part: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in part:
+        part = definitions[part["$ref"].rpartition("/")[2]]
+    if "properties" in part:
+        properties = {key: _for_decoder(value, definitions) for key, value in part["properties"].items()}
+        return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    if part.get("type") == "array":
+        return {"type": "array", "maxItems": part["maxItems"], "items": _for_decoder(part["items"], definitions)}
+    if "enum" in part:
+        return {"type": "string", "enum": [option for option in part["enum"] if option]}
+    return {"type": "string", "pattern": _DECODER_PATTERN} if part.get("type") == "string" else {"type": part["type"]}
 
 
-def _subject(place: str, value: Any, is_complete: bool) -> Subject:
-    known = ("TYPES", *SUBJECT_TEXTS, "is_main_subject")
-    item = _object(place, value, known, known if is_complete else ())
-    is_main = item.get("is_main_subject", False)
-    if not isinstance(is_main, bool):
-        raise CaptionFieldError(f"{place}.is_main_subject is {_shown(is_main)}; allowed: true, false")
-    names = ("type", "sub_type")
-    types = _object(f"{place}.TYPES", item.get("TYPES", {}), names, names if is_complete else ())
-    return Subject(
-        types=SubjectTypes(**{key: _text(f"{place}.TYPES.{key}", text) for key, text in types.items()}),
-        is_main_subject=is_main,
-        **{key: _text(f"{place}.{key}", item[key]) for key in SUBJECT_TEXTS if key in item},
-    )
+def _check_complete(place: str, part: _Part) -> None:
+    for name, field in type(part).model_fields.items():
+        if name not in part.model_fields_set:
+            raise CaptionFieldError(f"{place} lacks the key {field.alias or name!r}; needed: {', '.join(_keys(type(part)))}")
 
 
-def _object(place: str, value: Any, known: tuple[str, ...], required: tuple[str, ...]) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise CaptionFieldError(f"{place} is {_shown(value)}; give an object with the keys {', '.join(known)}")
-    for key in value:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise CaptionFieldError(f"{place} has the unknown key {key!r}; {remedy}")
-    missing = [key for key in required if key not in value]
-    if missing:
-        raise CaptionFieldError(f"{place} lacks the key {missing[0]!r}; needed: {', '.join(required)}")
-    return value
+def _keys(part: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in part.model_fields.items()]
 
 
-def _option(place: str, value: Any, is_complete: bool) -> str:
-    allowed = OPTIONS[place] if is_complete else ("", *OPTIONS[place])
-    if value not in allowed:
-        raise CaptionFieldError(f"{place} is {_shown(value)}; allowed: {', '.join(OPTIONS[place])}")
-    return value
+def _explain(issue: Any) -> str:
+    """One sentence for one pydantic error: place, value, what is allowed."""
+    location, kind, value = issue["loc"], issue["type"], issue["input"]
+    if kind == "extra_forbidden":
+        known = _keys(_part_at(location[:-1]))
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        return f"{_place(location[:-1])} has the unknown key {location[-1]!r}; {remedy}"
+    place = _place(location)
+    if kind == "string_too_long":
+        return f"{place} has {len(value)} characters; at most {MAX_TEXT} are allowed"
+    if kind == "too_long":
+        return f"{place} has {len(value)} entries; at most {MAX_SUBJECTS} are allowed"
+    if kind == "literal_error":
+        return f"{place} is {_shown(value)}; allowed: {', '.join(OPTIONS[location[-1]])}"
+    remedies = {
+        "string_type": "give a text", "string_pattern_mismatch": "only printable characters are allowed",
+        "bool_type": "allowed: true, false", "tuple_type": "give a list of objects",
+    }  # fmt: skip
+    return f"{place} is {_shown(value)}; {remedies.get(kind) or 'give an object with the keys ' + ', '.join(_keys(_part_at(location)))}"
 
 
-def _text(place: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise CaptionFieldError(f"{place} is {_shown(value)}; give a text")
-    if len(value) > _MAX_TEXT:
-        raise CaptionFieldError(f"{place} has {len(value)} characters; at most {_MAX_TEXT} are allowed")
-    if not _PRINTABLE.fullmatch(value):
-        raise CaptionFieldError(f"{place} is {_shown(value)}; only printable characters are allowed")
-    return value.strip()
+def _part_at(location: tuple[int | str, ...]) -> type[BaseModel]:
+    if "TYPES" in location:
+        return SubjectTypes
+    return Subject if location else StructuredCaption
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """`("subjects", 0, "action")` -> `subjects[0].action`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.lstrip(".") or "the caption"
 
 
 def _shown(value: Any) -> str:

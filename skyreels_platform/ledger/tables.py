@@ -105,7 +105,7 @@ TABLES: dict[str, TableSpec] = {
         _table(
             "captions", "the caption of one shot", "shot_id", "batch",
             shot_id=_TEXT, batch=_TEXT, structured=_TEXT,  # JSON, SkyCaptioner's schema
-            field_provenance=_TEXT,  # JSON: field -> {"source": expert|mllm|human|none, "version", "confidence"}
+            field_provenance=_TEXT,  # JSON: field -> who said it (captioning.origin)
             t2v=_TEXT, i2v=_TEXT, status=_TEXT, reason=_TEXT, captioner=_TEXT,
         ),
         _table(

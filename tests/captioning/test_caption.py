@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skyreels_platform.captioning import camera
 from skyreels_platform.captioning.caption import Caption, caption_shot
-from skyreels_platform.captioning.schema import SHOT_FIELDS, SUBJECT_TEXTS, concept_of, parse
+from skyreels_platform.captioning.schema import SHOT_FIELDS, SUBJECT_FIELDS, concept_of, parse
 from skyreels_platform.captioning.subjects import describe_subject
 from skyreels_platform.recipe import CaptionSettings
 from tests.captioning.drawing import camera_film, draw, film, texture
@@ -48,19 +49,17 @@ def test_subject_and_camera_are_told_apart() -> None:
 def test_every_field_says_where_it_is_from() -> None:
     result = caption(under_a_panning_camera(), duration_s=2.0)
     origin = json.loads(result.field_provenance)
-    assert set(origin) == {
-        "subjects", *SHOT_FIELDS, "subjects[0].TYPES", *(f"subjects[0].{field}" for field in SUBJECT_TEXTS),
-    }
-    experts = {field for field, entry in origin.items() if entry["source"] == "expert"}
-    assert experts == {
-        "subjects", "subjects[0].TYPES", "subjects[0].appearance", "subjects[0].action", "subjects[0].position", "camera_motion",
-    }
+    assert set(origin) == {"subjects", *SHOT_FIELDS, *(f"subjects[0].{field}" for field in SUBJECT_FIELDS)}
+    assert {field for field, entry in origin.items() if entry["source"] == "expert"} == {"camera_motion"}
+    said = {field for field, entry in origin.items() if entry["source"] == "rule"}
+    assert said == {"subjects", *(f"subjects[0].{field}" for field in SUBJECT_FIELDS if field != "expression")}
     structured = json.loads(result.structured)
     for field in SHOT_FIELDS:
         if origin[field]["source"] == "none":
             assert structured[field] == ""
             assert origin[field]["confidence"] == 0
-    assert all(0 < origin[field]["confidence"] <= 1 and origin[field]["version"] for field in experts)
+    assert all(0 < origin[field]["confidence"] <= 1 and origin[field]["version"] for field in (*said, "camera_motion"))
+    assert origin["camera_motion"]["model"] == camera.VERSION.rpartition("-")[0]
 
 
 def test_static_and_unknown_cameras_are_told_apart_by_provenance() -> None:
@@ -83,7 +82,7 @@ def test_nothing_to_say_is_a_status() -> None:
 def test_extreme_light_is_mentioned(level: int, lighting: str) -> None:
     result = caption(np.full((16, 64, 64, 3), level, np.uint8))
     assert json.loads(result.structured)["lighting"] == lighting
-    assert json.loads(result.field_provenance)["lighting"]["source"] == ("expert" if lighting else "none")
+    assert json.loads(result.field_provenance)["lighting"]["source"] == ("rule" if lighting else "none")
 
 
 def test_a_title_card_is_not_dim() -> None:

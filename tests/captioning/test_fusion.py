@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from skyreels_platform.captioning.fusion import fuse
@@ -29,7 +27,7 @@ def text(caption: StructuredCaption, task: str, *, seed: int = 0, shot_id: str =
 def test_the_rendered_world_speaks_in_short_sentences() -> None:
     caption = StructuredCaption(subjects=(CIRCLE,), camera_motion="the camera pans left")
     assert text(caption, "t2v") == text(caption, "i2v") == "a red circle moves right. The camera pans left."
-    assert text(replace(caption, camera_motion=""), "t2v") == "a red circle moves right."
+    assert text(caption.model_copy(update={"camera_motion": ""}), "t2v") == "a red circle moves right."
 
 
 def test_dense_text_follows_the_order_of_the_code() -> None:

@@ -3,7 +3,9 @@ import re
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from skyreels_platform.captioning.origin import origin
 from skyreels_platform.captioning.schema import CaptionFieldError, concept_of, json_schema, parse
 from skyreels_platform.errors import SkyreelsError
 
@@ -98,3 +100,15 @@ def test_concepts_follow_the_main_subject() -> None:
     assert concept_of(swapped) == "Plant"
     assert concept_of({**PUBLISHED, "subjects": []}) == concept_of({}) == "Unknown"
     assert concept_of(changed("subjects.0.TYPES.type", "")) == "Plant"
+
+
+def test_a_fields_provenance_is_checked() -> None:
+    assert origin("mllm", "SkyCaptioner-V1/1", model="Skywork/SkyCaptioner-V1") == {
+        "source": "mllm", "model": "Skywork/SkyCaptioner-V1", "version": "SkyCaptioner-V1/1", "confidence": None,
+    }  # fmt: skip
+    assert origin("none", "camera-2", 0.0, "dark")["reason"] == "dark"
+    assert origin("expert", "camera-2", 0.5)["model"] == "camera"
+    with pytest.raises(ValidationError):
+        origin("guess")  # type: ignore[arg-type]
+    with pytest.raises(ValidationError):
+        origin("expert", "camera-2", 1.5)
