@@ -167,8 +167,9 @@ def measure_source(
 
     started, cores = time.perf_counter(), time.process_time()
     every = choose(SignalSettings(**signals))
-    is_placed = not set(names).isdisjoint(AVOIDED)
-    kinds = {name: kind for name, kind in every.items() if name in names or (is_placed and kind.regions is not Signal.regions)}
+    needed = {*names, *(need for name in names for need in every[name].needs)}
+    is_placed = not needed.isdisjoint(AVOIDED)
+    kinds = {name: kind for name, kind in every.items() if name in needed or (is_placed and kind.regions is not Signal.regions)}
     spans = [
         Shot(start_frame=row["start_frame"], end_frame=row["end_frame"], start_s=row["start_s"], end_s=row["end_s"],
              transition_in=row["transition_in"])

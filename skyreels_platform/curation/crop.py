@@ -8,11 +8,12 @@ but the borders is cut and the crop says `refused`: the shot then still shows wh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from skyreels_platform.curation.signals.base import Region
+if TYPE_CHECKING:  # signals that look at crops import this module
+    from skyreels_platform.curation.signals.base import Region
 
 AVOIDED = ("letterbox", "subtitle", "logo", "sticker")
 """Kinds of regions that a crop goes round; of the others (a mosaic, a picture in the picture) nothing good is left beside them."""
@@ -61,7 +62,7 @@ class Crop:
     """What was avoided, or why it could not be; empty for `whole`."""
 
 
-def clean_crop(width: int, height: int, regions: Sequence[Region], rules: CropRules | None = None) -> Crop:
+def clean_crop(width: int, height: int, regions: Sequence["Region"], rules: CropRules | None = None) -> Crop:
     """The crop of a frame of `width` by `height` displayed pixels that avoids all `regions`; equal regions give an equal crop.
 
     Regions of the kinds `rules.borders` are cut from the side that they touch; one that touches none is avoided like any other.
@@ -114,7 +115,7 @@ def largest_rectangle(clean: np.ndarray) -> tuple[int, int, int, int]:
     return answer
 
 
-def _inside_borders(width: int, height: int, borders: Sequence[Region]) -> tuple[int, int, int, int]:
+def _inside_borders(width: int, height: int, borders: Sequence["Region"]) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 in pixels of the frame without regions that touch a side, rounded inwards to even numbers."""
     left, top, right, bottom = 0.0, 0.0, 1.0, 1.0
     for region in borders:
@@ -145,7 +146,7 @@ def _inside_borders(width: int, height: int, borders: Sequence[Region]) -> tuple
 
 
 def _clean_rectangle(
-    box: tuple[int, int, int, int], width: int, height: int, marks: Sequence[Region], rules: CropRules
+    box: tuple[int, int, int, int], width: int, height: int, marks: Sequence["Region"], rules: CropRules
 ) -> tuple[int, int, int, int]:
     """The largest rectangle of grid cells inside `box` that no mark touches, in pixels rounded inwards to even numbers."""
     x0, y0, x1, y1 = box
@@ -182,7 +183,7 @@ def _problem(found: tuple[int, int, int, int], box: tuple[int, int, int, int], r
     return ""
 
 
-def _pixels_inside(region: Region, width: int, height: int, box: tuple[int, int, int, int]) -> bool:
+def _pixels_inside(region: "Region", width: int, height: int, box: tuple[int, int, int, int]) -> bool:
     """Whether the region reaches into the box by at least half a pixel."""
     wide = min(region.x1 * width, box[2]) - max(region.x0 * width, box[0])
     tall = min(region.y1 * height, box[3]) - max(region.y0 * height, box[1])
@@ -197,7 +198,7 @@ def _crop(
     return Crop(x=x0, y=y0, width=x1 - x0, height=y1 - y0, area_share=share, status=status, reason=reason)
 
 
-def _names(regions: Sequence[Region]) -> str:
+def _names(regions: Sequence["Region"]) -> str:
     return ", ".join(sorted({region.kind for region in regions}))
 
 

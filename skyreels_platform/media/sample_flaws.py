@@ -52,12 +52,13 @@ class FlawTruth:
 
 def draw_flaw(
     kind: str, clip: np.ndarray, generator: np.random.Generator, *, other: np.ndarray | None = None,
-    centres: np.ndarray | None = None,
+    centres: np.ndarray | None = None, with_text: bool = True,
 ) -> tuple[np.ndarray, FlawTruth]:
     """A copy of `clip` (F, H, W, 3) uint8 RGB with one flaw, and its truth.
 
     other: a second clip of the same shape, for `split_screen` and `picture_in_picture`. centres: (F, 2) x and y in pixels that a
-    `moving_mosaic` follows; without them it follows a path of its own. ValueError for an unknown kind or a missing second clip.
+    `moving_mosaic` follows; without them it follows a path of its own.
+    with_text: some bars carry a subtitle or a logo. ValueError for an unknown kind or a missing second clip.
     """
     if kind not in KINDS:
         raise ValueError(f"flaw {kind!r} is unknown; known: {', '.join(KINDS)}")
@@ -70,10 +71,10 @@ def draw_flaw(
         return _mosaic(clip, generator, kind, centres)
     if kind == "blurred_box":
         return _blurred_box(clip, generator)
-    return _blurred_fill(clip, generator) if kind == "blurred_fill" else _bars(clip, generator, kind)
+    return _blurred_fill(clip, generator) if kind == "blurred_fill" else _bars(clip, generator, kind, with_text)
 
 
-def _bars(clip: np.ndarray, generator: np.random.Generator, kind: str) -> tuple[np.ndarray, FlawTruth]:
+def _bars(clip: np.ndarray, generator: np.random.Generator, kind: str, with_text: bool) -> tuple[np.ndarray, FlawTruth]:
     count, height, width = clip.shape[:3]
     high, wide = height, width
     if kind != "pillarbox":
@@ -88,7 +89,7 @@ def _bars(clip: np.ndarray, generator: np.random.Generator, kind: str) -> tuple[
     cover[top:top + high, left:left + wide] = 1
     if softness:
         cover = cv2.GaussianBlur(cover, (0, 0), softness)
-    overlay = generator.choice(("none", "none", "subtitle", "logo")) if kind != "pillarbox" else "none"
+    overlay = generator.choice(("none", "none", "subtitle", "logo")) if kind != "pillarbox" and with_text else "none"
     out = np.empty_like(clip)
     for index in range(count):
         out[index] = _mix(np.full_like(clip[index], colour), clip[index], cover)

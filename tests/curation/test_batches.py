@@ -149,3 +149,11 @@ def test_a_file_that_comes_back_is_taken(batch: Batch):
     assert set(shots.failures) == {batch.source["two.mp4"]}
     assert shots.num_rows == batch.first[0].num_rows + 1
     assert shots.data_version != batch.first[0].data_version
+
+
+def test_a_score_after_the_crop_is_measured_again_with_what_it_follows_from(batch: Batch):
+    rows = batch.home.ledger.rows("scores").to_pylist()
+    older = [{**row, "value": -1.0, "provenance": "older"} if row["signal"] == "logo_after_crop" else row for row in rows]
+    batch.home.ledger.replace("scores", batch.key, older)
+    assert score_batch(batch.home, batch.key, SIGNAL_SETTINGS, WORKERS).num_made == 3
+    assert batch.home.ledger.rows("scores").to_pylist() == rows

@@ -21,6 +21,7 @@ from skyreels_platform.curation.signals.fps import FrameRate
 from skyreels_platform.curation.signals.iqa import PictureQuality
 from skyreels_platform.curation.signals.letterbox import Letterbox
 from skyreels_platform.curation.signals.logo import Logo
+from skyreels_platform.curation.signals.logo_after_crop import LogoAfterCrop
 from skyreels_platform.curation.signals.luma import Luma
 from skyreels_platform.curation.signals.mosaic import Mosaic
 from skyreels_platform.curation.signals.motion import MotionSignal
@@ -34,8 +35,10 @@ from skyreels_platform.curation.signals.slideshow import Slideshow
 from skyreels_platform.curation.signals.split_screen import SplitScreen
 from skyreels_platform.curation.signals.static import Static
 from skyreels_platform.curation.signals.sticker import Sticker
+from skyreels_platform.curation.signals.sticker_after_crop import StickerAfterCrop
 from skyreels_platform.curation.signals.subject_motion import SubjectMotion
 from skyreels_platform.curation.signals.subtitle import Subtitle
+from skyreels_platform.curation.signals.subtitle_after_crop import SubtitleAfterCrop
 from skyreels_platform.curation.signals.text_area import TextArea
 from skyreels_platform.curation.signals.vqa import VideoQuality
 from skyreels_platform.curation.signals.vtss import TrainingSuitability
@@ -47,12 +50,11 @@ SIGNALS: dict[str, type[Signal]] = {
         Black, White, Static, Slideshow, Luma, Contrast, Clipped, Flicker, Sharpness, Blockiness, Noise,
         MotionSignal, CameraMotion, SubjectMotion, Shake, Cadence, Playback,
         Letterbox, SplitScreen, Mosaic, BlurredRegion, Subtitle, Logo, Sticker, TextArea, OverlayText,
+        SubtitleAfterCrop, LogoAfterCrop, StickerAfterCrop,
         Aesthetic, PictureQuality, VideoQuality, TrainingSuitability,
         Duration, Resolution, FrameRate, Aspect, BitsPerPixel,
     )
 }
 """Every signal by name, in the order of a shot's scores."""
-
-
 
 __all__ = ["SIGNALS", "Region", "Score", "ShotInfo", "Signal"]

@@ -5,6 +5,7 @@ span once and in order, then gives its score. It keeps running sums, never frame
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -27,7 +28,7 @@ class Score:
     """Changes whenever the same pixels could give another value."""
     outcome: Outcome
     reason: str
-    """Empty when measured."""
+    """Why it is not measured; beside a measured value at most a remark, which verdicts repeat."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +123,9 @@ class Signal(ABC):
     shared: ClassVar[type["Shared"] | None] = None
     """What this signal reads together with others of the same shot, if anything."""
 
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Names of the signals that this one follows from; it sees no frames then, and must be measured together with them."""
+
     def __init__(self, shot: ShotInfo) -> None:
         self.shot = shot
         self.shared_state: Any = None
@@ -129,6 +133,9 @@ class Signal(ABC):
 
     def add(self, sample: Sample) -> None:  # noqa: B027 (a signal that needs no pixels leaves it as it is)
         """See the next frame of the shot."""
+
+    def settle(self, scores: Mapping[str, Score], regions: Sequence[Region]) -> None:  # noqa: B027 (only signals with `needs` look)
+        """See the scores of the signals that this one needs, and the regions of all; comes before `result`."""
 
     @abstractmethod
     def result(self) -> Score:
@@ -139,8 +146,8 @@ class Signal(ABC):
         return []
 
     @classmethod
-    def measured(cls, value: float) -> Score:
-        return cls._score(float(value), "measured", "")
+    def measured(cls, value: float, remark: str = "") -> Score:
+        return cls._score(float(value), "measured", remark)
 
     @classmethod
     def unknown(cls, reason: str) -> Score:

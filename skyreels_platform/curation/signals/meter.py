@@ -51,9 +51,13 @@ class ShotMeter:
         missing = ""
         if self._seen < num_frames:
             missing = f"{self._seen} of {num_frames} frames could be decoded" + (f": {failure}" if failure else "")
-        scores = [self._score(signal, missing) for signal in self._signals]
-        found = [signal.regions() for signal, score in zip(self._signals, scores, strict=True) if score.outcome == "measured"]
-        return scores, [region for regions in found for region in regions]
+        scores = {signal.name: self._score(signal, missing) for signal in self._signals if not signal.needs}
+        found = [signal.regions() for signal in self._signals if not signal.needs and scores[signal.name].outcome == "measured"]
+        regions = [region for regions in found for region in regions]
+        for signal in self._signals:
+            if signal.needs:
+                signal.settle(scores, regions)
+        return [scores[signal.name] if signal.name in scores else self._score(signal, missing) for signal in self._signals], regions
 
     def _score(self, signal: Signal, missing: str) -> Score:
         if signal.video_only and self._shot.media == "image":

@@ -15,15 +15,11 @@ from skyreels_platform.curation.signals.base import Motion, Sample, ShotInfo, Si
 from skyreels_platform.curation.signals.flow import FlowMeter
 from skyreels_platform.media.encode import write_video
 from skyreels_platform.media.pyramid import Levels, from_rgb, pyramid
+from skyreels_platform.media.sample_grounds import SPEEDS, busy_frames, plain_frames
 from skyreels_platform.media.sample_overlays import Kind, OverlayTruth, draw_overlays
-from skyreels_platform.media.sample_scene import COLOURS, SHAPES, Background, Camera, ScenePainter, SceneSpec, Subject
 
 FPS = 16
 SIZES = ((640, 360), (640, 360), (640, 360), (854, 480), (480, 480), (360, 640))
-_SPEEDS = {
-    "pan_left": 0.12, "pan_right": 0.12, "tilt_up": 0.12, "tilt_down": 0.12, "zoom_in": 0.15, "zoom_out": 0.15,
-    "roll_clockwise": 8.0, "handheld": 0.05,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +42,12 @@ def rendered_shot(number: int, kinds: tuple[Kind, ...], folder: Path, *, camera:
     generator = np.random.default_rng([number, 77])
     width, height = SIZES[int(generator.integers(len(SIZES)))]
     num_frames = int(generator.integers(2 * FPS, 5 * FPS))
-    motion = camera or str(generator.choice(["static", *_SPEEDS]))
+    motion = camera or str(generator.choice(["static", *SPEEDS]))
     busy = generator.random() < 0.5
     if busy:
-        clip = np.stack(list(_busy_frames(width, height, num_frames, motion, generator)))
+        clip = np.stack(list(busy_frames(width, height, num_frames, FPS, motion, generator)))
     else:
-        clip = np.stack(list(_scene_frames(width, height, num_frames, motion, number, generator)))
+        clip = np.stack(list(plain_frames(width, height, num_frames, FPS, motion, number, generator)))
     if generator.random() < 0.25:
         bar = round(float(generator.uniform(0.08, 0.14)) * height)
         clip[:, :bar], clip[:, height - bar :] = 0, 0
@@ -129,72 +125,3 @@ def samples_of(levels: Iterator[Levels]) -> Iterator[Sample]:
             picture=level.picture, plane=None if level.picture is None else cv2.cvtColor(level.picture, cv2.COLOR_RGB2GRAY),
             motion=motion, still=level.still,
         )  # fmt: skip
-
-
-def _scene_frames(
-    width: int, height: int, num_frames: int, motion: str, number: int, generator: np.random.Generator
-) -> Iterator[np.ndarray]:  # fmt: skip
-    level = float(generator.uniform(0.25, 0.75))
-    subject = None
-    if generator.random() < 0.7:
-        x, y = generator.uniform(0.2, 0.8, 2)
-        right, down = generator.uniform(-0.5, 0.5, 2)
-        subject = Subject(
-            colour=str(generator.choice(list(COLOURS))), shape=str(generator.choice(SHAPES)),
-            size=float(generator.uniform(0.15, 0.4)), position=(float(x), float(y)), velocity=(float(right), float(down)),
-        )  # fmt: skip
-    speed = _SPEEDS.get(motion, 0.0) * float(generator.uniform(0.6, 2.0))
-    scene = SceneSpec(
-        num_frames=num_frames, subject=subject, camera=Camera(motion=motion, speed=speed), look=number,
-        background=Background(kind=str(generator.choice(["texture", "texture", "gradient", "plain"])), level=level),
-    )  # fmt: skip
-    painter = ScenePainter(scene, width=width, height=height, fps=FPS, seed=5)
-    for index in range(num_frames):
-        yield painter.frame(index)
-
-
-def _busy_frames(width: int, height: int, num_frames: int, motion: str, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """A high-contrast texture seen by a moving camera, grained like a film."""
-    canvas = _busy_canvas(2 * width, 2 * height, generator)
-    speed = float(generator.uniform(0.6, 2.0)) * _SPEEDS.get(motion, 0.0)
-    phases = generator.uniform(0, 2 * np.pi, 2)
-    for index in range(num_frames):
-        time_s = index / FPS
-        sign = -1.0 if motion in ("pan_right", "tilt_down", "zoom_out") else 1.0
-        scale, angle, right, down = 1.0, 0.0, 0.0, 0.0
-        if motion.startswith("pan"):
-            right = sign * speed * width * time_s
-        elif motion.startswith("tilt"):
-            down = sign * speed * height * time_s
-        elif motion.startswith("zoom"):
-            scale = (1 + speed) ** (sign * time_s)
-        elif motion.startswith("roll"):
-            angle = speed * time_s
-        elif motion == "handheld":
-            right, down = speed * height * np.sin(2 * np.pi * np.array([0.9, 1.3]) * time_s + phases)
-        view = cv2.getRotationMatrix2D((width, height), angle, scale)
-        view[:, 2] += np.array([right - width / 2, down - height / 2])
-        frame = cv2.warpAffine(canvas, view, (width, height), borderMode=cv2.BORDER_WRAP)
-        grain = generator.normal(0, 3, (height, width, 1))
-        yield np.clip(frame + grain, 0, 255).astype(np.uint8)
-
-
-def _busy_canvas(width: int, height: int, generator: np.random.Generator) -> np.ndarray:
-    dark, light = (generator.uniform(low, high, 3) for low, high in ((10, 110), (120, 250)))
-    kind = str(generator.choice(["bricks", "leaves", "stripes", "blots", "windows"]))
-    cell = int(generator.integers(10, 40))
-    rows, columns = np.mgrid[:height, :width]
-    if kind == "bricks":
-        shift = (rows // cell % 2) * cell
-        share = (((rows % cell) > cell // 6) & (((columns + shift) % (2 * cell)) > cell // 6)).astype(np.float32)
-    elif kind == "stripes":
-        share = 0.5 + 0.5 * np.sign(np.sin((rows * np.sin(cell) + columns * np.cos(cell)) * 2 * np.pi / cell))
-    elif kind == "windows":
-        wall = ((rows % (2 * cell)) > cell // 2) & ((columns % (2 * cell)) > cell)
-        lit = np.kron(generator.random((height // 2 // cell + 1, width // 2 // cell + 1)), np.ones((2 * cell, 2 * cell)))
-        share = np.where(wall, lit[:height, :width], 0.2)
-    else:
-        noise = cv2.GaussianBlur(generator.standard_normal((height, width)), (0, 0), cell / (8 if kind == "leaves" else 3))
-        share = np.clip(0.5 + noise / noise.std(), 0, 1) if kind == "leaves" else (noise > 0).astype(np.float64)
-    share = cv2.GaussianBlur(np.asarray(share, np.float32), (0, 0), 0.7)[..., None]
-    return (dark * (1 - share) + light * share).astype(np.float32)

@@ -1,0 +1,161 @@
+"""What the curation signals find on drawn shots that went through h264: precision, recall and unknowns of each, on unseen seeds.
+
+    python benchmarks/signals.py [--shots N] [--tuning] [--first SEED] [--processes N] [--misses] [--keep FOLDER] [signal ...]
+
+Every shot is a scene from a seed with any number of flaws; it counts for each signal, as an example of its flaw or as one without.
+Rules may be changed by what is seen on the tuning seeds (--tuning); the figures that are quoted come from the others, and whoever has
+looked at a miss among those has used them up: raise HELD_OUT then. With `Static`, `black` and so on a shot is found where the signal
+reaches the bound in BOUNDS. Precision: of those found, how many have the flaw. Recall: of those that have it and got a number, how many
+were found. Unknown: how many with the flaw got no number. In brackets the 95 % interval (Wilson).
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+
+from skyreels_platform.curation.observe import measure
+from skyreels_platform.curation.segments import Shot
+from skyreels_platform.curation.signals import SIGNALS
+from skyreels_platform.media.encode import write_video
+from skyreels_platform.media.probe import probe
+from skyreels_platform.media.sample_shots import draw_shot
+from skyreels_platform.progress import track
+
+TUNING, HELD_OUT = 0, 1_000_000
+"""First seeds."""
+BOUNDS = {
+    "black": 0.2, "static": 0.3, "slideshow": 0.3, "still_pan": 0.5, "letterbox": 0.01, "mosaic": 0.01, "blurred_region": 0.02,
+    "split_screen": 0.75, "subtitle": 1e-6, "logo": 0.3, "sticker": 1e-6,
+}  # fmt: skip
+"""Signal -> the value from which a shot counts as found."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One shot after encoding, decoding and measuring."""
+
+    seed: int
+    flaws: set[str]
+    unsure: set[str]
+    values: dict[str, float | None]
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """How one signal did."""
+
+    signal: str
+    num_shots: int
+    num_flawed: int
+    num_found: int
+    """Right ones."""
+    num_false: int
+    num_missed: int
+    num_unknown: int
+    """Of the flawed ones."""
+
+    @property
+    def precision(self) -> float:
+        return self.num_found / max(1, self.num_found + self.num_false)
+
+    @property
+    def recall(self) -> float:
+        return self.num_found / max(1, self.num_found + self.num_missed)
+
+
+def see(seed: int, names: Sequence[str], folder: str) -> Seen:
+    """Draw, encode, decode and measure one shot; one that lies encoded in the folder is not drawn again."""
+    cv2.setNumThreads(1)
+    path, about = Path(folder) / f"{seed}.mp4", Path(folder) / f"{seed}.json"
+    if not about.exists():
+        shot = draw_shot(seed)
+        write_video(path, shot.clip, shot.fps, crf=shot.crf, preset="veryfast")
+        facts = {"count": len(shot.clip), "flaws": sorted(shot.flaws), "unsure": sorted(shot.unsure), "detail": shot.detail}
+        about.write_text(json.dumps(facts))
+    facts = json.loads(about.read_text())
+    source = probe(path)
+    span = Shot(
+        start_frame=0, end_frame=facts["count"], start_s=0.0, end_s=facts["count"] * source.fps_den / source.fps_num, transition_in="start"
+    )  # fmt: skip
+    ((scores, _),) = measure(path, source, [span], kinds=[SIGNALS[name] for name in names])
+    return Seen(
+        seed=seed, flaws=set(facts["flaws"]), unsure=set(facts["unsure"]), detail=facts["detail"],
+        values={score.signal: score.value for score in scores},
+    )  # fmt: skip
+
+
+def see_all(seeds: Sequence[int], names: Sequence[str], folder: str, processes: int) -> list[Seen]:
+    """All shots, in the order of their seeds."""
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        shots = pool.imap(partial(see, names=names, folder=folder), seeds, chunksize=4)
+        return list(track(shots, "shots", total=len(seeds)))
+
+
+def judged(signal: str, shots: Iterable[Seen]) -> tuple[Row, list[Seen]]:
+    """One signal's row, and the shots that it got wrong."""
+    counted = [shot for shot in shots if signal not in shot.unsure]
+    flawed = [shot for shot in counted if signal in shot.flaws]
+    found = [shot for shot in counted if (value := shot.values[signal]) is not None and value >= BOUNDS[signal]]
+    right = [shot for shot in found if signal in shot.flaws]
+    missed = [shot for shot in flawed if shot.values[signal] is not None and shot not in right]
+    false = [shot for shot in found if signal not in shot.flaws]
+    row = Row(
+        signal=signal, num_shots=len(counted), num_flawed=len(flawed), num_found=len(right), num_false=len(false), num_missed=len(missed),
+        num_unknown=len(flawed) - len(right) - len(missed),
+    )  # fmt: skip
+    return row, missed + false
+
+
+def interval(hits: int, total: int) -> str:
+    """Wilson's 95 % interval of a share."""
+    if not total:
+        return ""
+    z, share = 1.96, hits / total
+    middle, width = share + z * z / 2 / total, z * math.sqrt(share * (1 - share) / total + z * z / 4 / total / total)
+    return f"({(middle - width) / (1 + z * z / total):.2f}-{(middle + width) / (1 + z * z / total):.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("signals", nargs="*", help="signals to measure; all by default")
+    parser.add_argument("--shots", type=int, default=600)
+    parser.add_argument("--tuning", action="store_true", help="shots that rules may be set on")
+    parser.add_argument("--first", type=int, help="first seed; by default that of the range")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--misses", action="store_true", help="list the shots on the wrong side of a bound")
+    parser.add_argument("--keep", type=Path, help="folder in which encoded shots are kept, to be measured again")
+    asked = parser.parse_args()
+    first = (TUNING if asked.tuning else HELD_OUT) if asked.first is None else asked.first
+    names = asked.signals or [name for name in BOUNDS if name in SIGNALS]
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = asked.keep or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        shots = see_all(range(first, first + asked.shots), names, str(folder), asked.processes)
+    print(f"{asked.shots} shots, seeds {first} to {first + asked.shots - 1}, {time.perf_counter() - started:.0f} s\n")
+    print(f"{'signal':<16}{'bound':>6}{'shots':>7}{'flawed':>8}  {'precision':<20}{'recall':<20}{'unknown':>7}")
+    for signal in names:
+        row, wrong = judged(signal, shots)
+        precision = f"{row.precision:.3f} {interval(row.num_found, row.num_found + row.num_false)}"
+        recall = f"{row.recall:.3f} {interval(row.num_found, row.num_found + row.num_missed)}"
+        print(
+            f"{signal:<16}{BOUNDS[signal]:>6g}{row.num_shots:>7}{row.num_flawed:>8}  {precision:<20}{recall:<20}{row.num_unknown:>7}"
+        )
+        if asked.misses:
+            for shot in wrong:
+                word = "missed" if signal in shot.flaws else "false"
+                print(f"    {word} {shot.seed}: {shot.values[signal]:.4g}; {shot.detail}")
+
+
+if __name__ == "__main__":
+    main()

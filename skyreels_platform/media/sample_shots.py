@@ -1,0 +1,248 @@
+"""Draws shots for the signals' bench: a scene from a seed, the flaws laid over it, and which signals must find something.
+
+A shot may carry several flaws, and is a clean example for every signal whose flaw it lacks. Where two flaws blur one another's truth
+(a picture before its own blurred copy is composed, too) the shot is left out of that signal's count. Every number is drawn from the
+seed.
+"""
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from skyreels_platform.media.sample_flaws import VISIBLE, draw_flaw
+from skyreels_platform.media.sample_grounds import SPEEDS, busy_frames, deep_frames, plain_frames
+from skyreels_platform.media.sample_overlays import Kind, draw_overlays
+
+_Choice = TypeVar("_Choice")
+SIZES = {(640, 360): 8, (480, 270): 4, (480, 360): 2, (360, 640): 2, (854, 480): 2, (1280, 720): 1}
+"""Width and height, and how often; small ones are drawn faster."""
+COURSES = {"plain": 46, "black": 10, "static": 14, "slideshow": 8, "still_pan": 8, "split_screen": 7, "picture_in_picture": 7}
+"""What becomes of the scene in the course of the shot, and how often."""
+SIGNALS = (
+    "black", "static", "slideshow", "still_pan", "letterbox", "mosaic", "blurred_region", "split_screen", "subtitle", "logo",
+    "sticker",
+)
+"""Signals that the shots can be truth for."""
+_BARS = ("letterbox", "letterbox", "letterbox", "pillarbox", "pillarbox", "windowbox", "blurred_fill")
+
+
+@dataclass(kw_only=True)
+class SampleShot:
+    """One drawn shot."""
+
+    seed: int
+    clip: np.ndarray
+    """(F, H, W, 3) uint8 RGB."""
+    fps: int
+    crf: int
+    """To encode it with."""
+    flaws: set[str] = field(default_factory=set)
+    """Names of the signals that must find something."""
+    unsure: set[str] = field(default_factory=set)
+    """Names of the signals for which the shot counts neither way."""
+    detail: str = ""
+    """What was drawn, for reading."""
+
+
+def draw_shot(seed: int) -> SampleShot:
+    """Shot `seed` of the bench: 1.5 to 3.5 seconds."""
+    generator = np.random.default_rng([seed, 31])
+    width, height = _weighted(SIZES, generator)
+    fps = int(generator.choice((12, 16, 24)))
+    count = round(float(generator.uniform(1.5, 3.5)) * fps)
+    course = _weighted(COURSES, generator)
+    clip, ground, is_flat = _scene(width, height, count, fps, generator)
+    shot = SampleShot(seed=seed, clip=clip, fps=fps, crf=int(generator.integers(18, 31)))
+    details = [f"{width}x{height} {fps} fps {count} frames crf {shot.crf}", ground, course]
+    _COURSES[course](shot, generator, is_flat)
+    if course in ("plain", "static"):
+        details += _areas(shot, generator)
+    if course != "black":
+        details += _bars(shot, generator)
+        details += _overlays(shot, generator)
+    shot.detail = ", ".join(details)
+    return shot
+
+
+def _weighted(choices: dict[_Choice, int], generator: np.random.Generator) -> _Choice:
+    """One of the keys, as often as its value says."""
+    weights = np.array(list(choices.values()), float)
+    return list(choices)[int(generator.choice(len(weights), p=weights / weights.sum()))]
+
+
+def _scene(width: int, height: int, count: int, fps: int, generator: np.random.Generator) -> tuple[np.ndarray, str, bool]:
+    """A moving scene, its name, and whether nothing in it would tell it from a still picture under a moving camera."""
+    motion = str(generator.choice(["static", "static", *SPEEDS]))
+    kind = str(generator.choice(["deep", "deep", "deep", "busy", "plain"]))
+    if kind == "deep":
+        frames = deep_frames(width, height, count, fps, motion, generator)
+    elif kind == "busy":
+        frames = busy_frames(width, height, count, fps, motion, generator)
+    else:
+        frames = plain_frames(width, height, count, fps, motion, int(generator.integers(1 << 30)), generator)
+    return np.stack(list(frames)), f"{kind} {motion}", kind != "deep"
+
+
+# ---- courses -------------------------------------------------------------------------------------------------------------------
+
+
+def _plain(shot: SampleShot, generator: np.random.Generator, is_flat: bool) -> None:
+    if _is_frozen(shot.clip):
+        shot.unsure.add("static")
+    if is_flat:
+        shot.unsure.add("still_pan")
+
+
+def _is_frozen(clip: np.ndarray) -> bool:
+    """Whether anything moves: a camera at rest before a scene without a subject gives a picture that stands still."""
+    small = [cv2.resize(clip[place], (32, 18), interpolation=cv2.INTER_AREA).astype(float) for place in (0, len(clip) // 2, -1)]
+    return max(float(np.abs(one - small[0]).max()) for one in small[1:]) < 8
+
+
+def _black(shot: SampleShot, generator: np.random.Generator, is_flat: bool) -> None:
+    """Black for 40 % of the shot or all of it, at a level up to 5 of 255, with noise; the scene fades into it in part of the shots."""
+    count = len(shot.clip)
+    share = 1.0 if generator.random() < 0.4 else float(generator.uniform(0.4, 0.9))
+    last = round(share * count)
+    level, noise = float(generator.uniform(0, 5)), float(generator.uniform(0, 2))
+    fade = int(generator.integers(0, max(1, (count - last) // 2 + 1)))
+    for index in range(count):
+        if index < last:
+            grain = generator.normal(0, noise, shot.clip.shape[1:3])[..., None] if noise > 0.3 else 0.0
+            shot.clip[index] = np.clip(level + grain, 0, 255)
+        elif index < last + fade:
+            shot.clip[index] = shot.clip[index] * ((index - last + 1) / (fade + 1))
+    if generator.random() < 0.5:
+        shot.clip = np.ascontiguousarray(shot.clip[::-1])
+    shot.flaws.add("black")
+    shot.unsure |= {"static", "slideshow", "still_pan"}
+
+
+def _static(shot: SampleShot, generator: np.random.Generator, is_flat: bool) -> None:
+    """One frame held for at least 45 % of the shot and half a second; the rest, before or after it, moves."""
+    count = len(shot.clip)
+    share = 1.0 if generator.random() < 0.5 else float(generator.uniform(0.45, 0.95))
+    held = max(round(share * count), shot.fps // 2 + 1)
+    shot.clip[:held] = shot.clip[held - 1]
+    if generator.random() < 0.5:
+        shot.clip = np.ascontiguousarray(shot.clip[::-1])
+    shot.flaws.add("static")
+    shot.unsure |= {"still_pan"}
+
+
+def _slides(shot: SampleShot, generator: np.random.Generator, is_flat: bool) -> None:
+    """Different pictures, each held for 0.5 s or more, cut or dissolved into one another."""
+    count, height, width = shot.clip.shape[:3]
+    num_slides = max(2, min(4, int(count / shot.fps / 0.7)))
+    pictures = [_scene(width, height, 1, shot.fps, generator)[0][0] for _ in range(num_slides)]
+    hold = count // num_slides
+    join = int(generator.integers(0, max(1, hold // 3))) if generator.random() < 0.5 else 0
+    for index in range(count):
+        number = min(index // hold, num_slides - 1)
+        into = index - (number + 1) * hold + join
+        frame = pictures[number]
+        if into > 0 and number + 1 < num_slides:
+            share = into / (join + 1)
+            frame = cv2.addWeighted(frame, 1 - share, pictures[number + 1], share, 0)
+        shot.clip[index] = frame
+    shot.flaws |= {"slideshow", "static"}
+    shot.unsure |= {"still_pan", "static"}
+
+
+def _pan_over_still(shot: SampleShot, generator: np.random.Generator, is_flat: bool) -> None:
+    """A still picture of half as many pixels again, over which a pan, a zoom or both go evenly or with a soft start and end."""
+    count, height, width = shot.clip.shape[:3]
+    large = cv2.resize(shot.clip[0], None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC)
+    zoom = float(generator.uniform(1.02, 1.12)) ** (count / shot.fps) if generator.random() < 0.7 else 1.0
+    reach = 0.25 if zoom == 1 else 0.12
+    way = generator.uniform(-reach, reach, 2) * (width, height)
+    if zoom == 1 and np.hypot(*way) < 0.08 * height:
+        way = np.array([0.15 * width, 0.0])
+    inwards, soft = bool(generator.random() < 0.5), bool(generator.random() < 0.5)
+    for index in range(count):
+        share = index / max(1, count - 1)
+        share = share * share * (3 - 2 * share) if soft else share
+        share = share if inwards else 1 - share
+        scale = zoom**share
+        middle = np.array([0.75 * width, 0.75 * height]) + (share - 0.5) * way
+        view = np.array([[1 / scale, 0, middle[0] - width / 2 / scale], [0, 1 / scale, middle[1] - height / 2 / scale]])
+        shot.clip[index] = cv2.warpAffine(large, view, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    shot.flaws.add("still_pan")
+
+
+def _split(shot: SampleShot, generator: np.random.Generator, is_flat: bool, kind: str = "split_screen") -> None:
+    count, height, width = shot.clip.shape[:3]
+    other, _, _ = _scene(width, height, count, shot.fps, generator)
+    frozen = _is_frozen(shot.clip), _is_frozen(other)
+    shot.clip, _ = draw_flaw(kind, shot.clip, generator, other=other)
+    shot.flaws.add("split_screen")
+    shot.unsure |= {"still_pan", "static", "sticker"}
+    if all(frozen):
+        shot.unsure.add("split_screen")  # nothing moves: a wall would look the same
+
+
+def _inset(shot: SampleShot, generator: np.random.Generator, is_flat: bool) -> None:
+    _split(shot, generator, is_flat, "picture_in_picture")
+
+
+_COURSES = {
+    "plain": _plain, "black": _black, "static": _static, "slideshow": _slides, "still_pan": _pan_over_still,
+    "split_screen": _split, "picture_in_picture": _inset,
+}  # fmt: skip
+
+
+# ---- what is laid over it ------------------------------------------------------------------------------------------------------
+
+
+def _areas(shot: SampleShot, generator: np.random.Generator) -> list[str]:
+    """A mosaic in a quarter of the shots, else a blurred area in a fifth of them."""
+    choice = generator.random()
+    kind = ("mosaic" if generator.random() < 0.5 else "moving_mosaic") if choice < 0.25 else "blurred_box" if choice < 0.45 else ""
+    if not kind:
+        return []
+    drawn, truth = draw_flaw(kind, shot.clip, generator)
+    if truth.visible < VISIBLE:
+        return []
+    shot.clip = drawn
+    shot.flaws.add("blurred_region" if kind == "blurred_box" else "mosaic")
+    shot.unsure.add("still_pan")
+    if kind == "moving_mosaic":
+        shot.unsure.add("static")
+    return [f"{kind} {truth.detail}"]
+
+
+def _bars(shot: SampleShot, generator: np.random.Generator) -> list[str]:
+    """Bars of one kind in 30 % of the shots."""
+    if generator.random() >= 0.3:
+        return []
+    kind = str(generator.choice(_BARS))
+    shot.clip, truth = draw_flaw(kind, shot.clip, generator, with_text=False)
+    shot.flaws.add("letterbox")
+    if kind == "blurred_fill":
+        shot.unsure |= {"split_screen", "blurred_region"}
+    if shot.flaws & {"mosaic", "blurred_region"}:
+        shot.unsure |= {"mosaic", "blurred_region"}  # bars may cover most of it
+    if kind in ("pillarbox", "windowbox"):
+        shot.unsure.add("split_screen")
+    return [f"{kind} {truth.detail}"]
+
+
+def _overlays(shot: SampleShot, generator: np.random.Generator) -> list[str]:
+    """A subtitle and a mark in 30 % of the shots each, a sticker in a tenth, a sign that moves with the scene in a fifth."""
+    subtitle, mark, small, sticker, sign = generator.random(5)
+    kinds: list[Kind] = ["subtitle"] if subtitle < 0.3 else []
+    if mark < 0.3:
+        kinds.append("watermark" if small < 0.3 else "logo")
+    if sticker < 0.1:
+        kinds.append("sticker")
+    if sign < 0.2 and not shot.flaws & {"static", "slideshow", "still_pan"}:
+        kinds.append("scene_text")
+    if not kinds:
+        return []
+    truths = draw_overlays(shot.clip, kinds, seed=shot.seed, fps=shot.fps)
+    shot.flaws |= {"logo" if kind == "watermark" else kind for kind in kinds if kind != "scene_text"}
+    if "still_pan" in shot.flaws:
+        shot.unsure.add("still_pan")
+    return [f"{truth.kind} {truth.text or 'drawing'} opacity {truth.opacity:.2f}" for truth in truths]
