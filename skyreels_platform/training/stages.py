@@ -25,7 +25,7 @@ from skyreels_platform.progress import bar
 from skyreels_platform.recipe import Recipe
 from skyreels_platform.training.launch import deepspeed_command, launch_environment
 
-TRAIN_VERSION = "train-1"
+TRAIN_VERSION = "train-2"
 """Raise it when the same spec would give other weights."""
 
 SPEC = "spec.json"

@@ -1,70 +1,80 @@
 """The transformer against diffusers' own class, and the properties that diffusers lacks."""
 
 import json
+import math
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.attention import block_causal_attention
-from model.transformer import WEIGHTS_NAME, SkyReelsTransformer, TransformerConfig
+from model.configs import CONFIGS
+from model.transformer import WEIGHTS_NAME, SkyReelsTransformer
 
-TINY = {
-    "patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 16, "out_channels": 16,
-    "text_dim": 32, "freq_dim": 32, "ffn_dim": 48, "num_layers": 2,
-}  # fmt: skip
-KINDS = {
-    "t2v": {}, "diffusion forcing with fps": {"inject_sample_info": True},
-    "i2v": {"image_dim": 20, "added_kv_proj_dim": 24, "in_channels": 36},
-}  # fmt: skip
+IMAGE_TOKENS = 7
 
 
-def inputs(config: dict, batch: int = 1) -> dict:
-    generator = torch.Generator().manual_seed(1)
+def inputs(name: str, batch: int = 1) -> dict[str, torch.Tensor]:
+    config, generator = CONFIGS[name], torch.Generator().manual_seed(1)
 
     def randn(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    return {
-        "hidden_states": randn(batch, config["in_channels"], 5, 4, 6), "encoder_hidden_states": randn(batch, 512, 32),
-        "encoder_hidden_states_image": randn(batch, 7, 20) if "image_dim" in config else None,
-    }  # fmt: skip
+    arguments = {
+        "hidden_states": randn(batch, config.in_channels, 5, 4, 6),
+        "encoder_hidden_states": randn(batch, 512, config.text_dim),  # diffusers takes 512 text tokens for granted
+    }
+    return arguments | ({"encoder_hidden_states_image": randn(batch, IMAGE_TOKENS, config.image_dim)} if config.image_dim else {})
 
 
-def trained(config: dict) -> SkyReelsTransformer:
+def trained(name: str = "tiny") -> SkyReelsTransformer:
     """A model whose zero-initialized layers carry weights, so that every path counts."""
     torch.manual_seed(0)
-    model = SkyReelsTransformer.from_config(config)
+    model = SkyReelsTransformer.from_config(asdict(CONFIGS[name]))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
     return model.eval()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("timestep", [[500], [[0, 100, 500, 700, 999]]], ids=["one timestep", "per frame"])
-@pytest.mark.filterwarnings("ignore")
-def test_it_equals_diffusers_on_the_same_weights(kind: str, timestep: list, tmp_path: Path):
+def peer(model: SkyReelsTransformer):
+    """diffusers' class with the same weights."""
     from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Transformer3DModel
 
-    config = TINY | KINDS[kind]
-    model = trained(config)
-    model.save_pretrained(tmp_path)
-    reference = SkyReelsV2Transformer3DModel(**config).eval()
-    reference.load_state_dict(load_file(tmp_path / WEIGHTS_NAME), strict=True)
-    arguments, time = inputs(config), torch.tensor(timestep)
-    with torch.no_grad():
-        ours = model(**arguments, timestep=time, fps=torch.tensor([24]) if "inject_sample_info" in config else None)
-        theirs = reference(
-            arguments["hidden_states"], time, arguments["encoder_hidden_states"], arguments["encoder_hidden_states_image"],
-            enable_diffusion_forcing=time.dim() == 2, fps=torch.tensor([1]), return_dict=False,
-        )[0]  # fmt: skip
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    reference = SkyReelsV2Transformer3DModel(**asdict(model.config)).eval()
+    reference.load_state_dict(model.state_dict(), strict=True)
+    return reference
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_df", "tiny_i2v"])
+@pytest.mark.parametrize("timestep", [[500], [[0, 100, 500, 700, 999]]], ids=["one timestep", "per frame"])
+@pytest.mark.filterwarnings("ignore")  # diffusers' own
+def test_velocity_and_every_gradient_equal_diffusers(name: str, timestep: list):
+    model = trained(name)
+    reference, arguments, time = peer(model), inputs(name), torch.tensor(timestep)
+    for tensor in arguments.values():
+        tensor.requires_grad_()
+    ours = model(**arguments, timestep=time, fps=torch.tensor([24]) if name == "tiny_df" else None)
+    theirs = reference(
+        **arguments, timestep=time, enable_diffusion_forcing=time.dim() == 2, fps=torch.tensor([1]), return_dict=False
+    )[0]
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+
+    direction = torch.randn(ours.shape, generator=torch.Generator().manual_seed(2))
+    ours_of, theirs_of = (
+        dict(zip(names, torch.autograd.grad((out * direction).sum(), [*network.parameters(), *arguments.values()]), strict=True))
+        for network, out in ((model, ours), (reference, theirs))
+        for names in [[*(name for name, _ in network.named_parameters()), *arguments]]
+    )
+    assert ours_of.keys() == theirs_of.keys()
+    for parameter, gradient in theirs_of.items():
+        # to the size of the gradient: some sum thousands of terms
+        torch.testing.assert_close(ours_of[parameter], gradient, rtol=0, atol=2e-6 * max(1.0, gradient.abs().max().item()))
 
 
 def test_a_folder_that_diffusers_wrote_loads(tmp_path: Path):
-    model = trained(TINY)
+    model = trained()
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text()) | {
         "_diffusers_version": "0.42.1", "rope_max_seq_len": 1024, "num_frame_per_block": 1, "pos_embed_seq_len": None,
@@ -77,7 +87,7 @@ def test_a_folder_that_diffusers_wrote_loads(tmp_path: Path):
 def test_missing_and_unknown_keys_are_refused(tmp_path: Path):
     from safetensors.torch import save_file
 
-    model = trained(TINY)
+    model = trained()
     model.save_pretrained(tmp_path)
     state = load_file(tmp_path / WEIGHTS_NAME)
     state.pop("proj_out.bias")
@@ -85,11 +95,11 @@ def test_missing_and_unknown_keys_are_refused(tmp_path: Path):
     with pytest.raises(RuntimeError, match=r"proj_out\.bias"):
         SkyReelsTransformer.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match="num_layer'"):
-        SkyReelsTransformer.from_config(TINY | {"num_layer": 2})
+        SkyReelsTransformer.from_config({"num_layer": 2})
 
 
 def test_equal_timesteps_per_frame_equal_one_timestep():
-    model, arguments = trained(TINY), inputs(TINY)
+    model, arguments = trained(), inputs("tiny")
     with torch.no_grad():
         one = model(**arguments, timestep=torch.tensor([300]))
         each = model(**arguments, timestep=torch.full((1, 5), 300))
@@ -97,13 +107,12 @@ def test_equal_timesteps_per_frame_equal_one_timestep():
 
 
 def test_mixed_frame_rates_in_one_batch_equal_single_clips():
-    config = TINY | {"inject_sample_info": True}
-    model, arguments = trained(config), inputs(config, batch=2)
+    model, arguments = trained("tiny_df"), inputs("tiny_df", batch=2)
     time, fps = torch.tensor([[0, 100, 200, 300, 400], [500, 600, 700, 800, 900]]), torch.tensor([16, 24])
     with torch.no_grad():
         both = model(**arguments, timestep=time, fps=fps)
         for row in range(2):
-            single = {key: value[row : row + 1] for key, value in arguments.items() if value is not None}
+            single = {key: value[row : row + 1] for key, value in arguments.items()}
             alone = model(**single, timestep=time[row : row + 1], fps=fps[row : row + 1])
             torch.testing.assert_close(both[row : row + 1], alone, rtol=0, atol=1e-5)
         swapped = model(**arguments, timestep=time, fps=fps.flip(0))
@@ -112,17 +121,20 @@ def test_mixed_frame_rates_in_one_batch_equal_single_clips():
         model(**arguments, timestep=time)
 
 
-@pytest.mark.parametrize("block", [1, 2, 3])
-def test_block_causal_attention_equals_the_dense_mask(block: int):
-    frames, tokens = 5, 3
-    q, k, v = torch.randn(3, 2, 4, frames * tokens, 8, generator=torch.Generator().manual_seed(0))
-    index = torch.arange(frames).div(block, rounding_mode="floor").repeat_interleave(tokens)
-    dense = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=index[None, :] <= index[:, None])
-    torch.testing.assert_close(block_causal_attention(q, k, v, frames, block), dense, rtol=0, atol=1e-5)
+@pytest.mark.filterwarnings("ignore")  # diffusers' own
+def test_diffusers_cannot_take_a_batch_with_frame_rates():
+    """Why the case above is compared with single clips: should this stop failing, compare with diffusers instead."""
+    with torch.no_grad(), pytest.raises(RuntimeError, match="must match"):
+        peer(trained("tiny_df"))(
+            **inputs("tiny_df", batch=2),
+            timestep=torch.full((2, 5), 500),
+            enable_diffusion_forcing=True,
+            fps=torch.tensor([0, 1]),
+        )
 
 
 def test_with_an_attention_block_earlier_frames_do_not_see_later_ones():
-    model, arguments = trained(TINY), inputs(TINY)
+    model, arguments = trained(), inputs("tiny")
     changed = dict(arguments, hidden_states=arguments["hidden_states"].clone())
     changed["hidden_states"][:, :, 4] += 1
     time = torch.full((1, 5), 500)
@@ -134,17 +146,53 @@ def test_with_an_attention_block_earlier_frames_do_not_see_later_ones():
 
 
 def test_training_starts_from_upstreams_initialization():
-    config = TINY | {"inject_sample_info": True}
-    model = SkyReelsTransformer.from_config(config)
-    assert not model.proj_out.weight.any()
-    assert not model.state_dict()["fps_projection.net.2.weight"].any()
+    """code: WanModel.init_weights; wide enough for a standard deviation to be told from its neighbours."""
+    wide = replace(
+        CONFIGS["tiny_df"], attention_head_dim=64, freq_dim=256, ffn_dim=512, text_dim=256, image_dim=256, added_kv_proj_dim=128
+    )
+    torch.manual_seed(0)
+    model = SkyReelsTransformer.from_config(asdict(wide))
+    zero, normal = set(), set()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias") or name in ("proj_out.weight", "fps_projection.net.2.weight"):
+            assert not parameter.any(), name
+            zero.add(name)
+        elif (
+            "time_embedder" in name
+            or "text_embedder" in name
+            or name in ("fps_embedding.weight", "fps_projection.net.0.proj.weight")
+        ):
+            assert parameter.std().item() == pytest.approx(0.02, rel=0.1), name
+            normal.add(name)
+        elif name.endswith("scale_shift_table"):
+            assert parameter.std().item() == pytest.approx(wide.dim**-0.5, rel=0.15), name
+        elif "norm" in name:
+            assert (parameter == 1).all(), name
+        else:  # xavier: uniform within +- sqrt(6 / (fan in + fan out)); the patch convolution as a flat matrix
+            bound = math.sqrt(6 / sum(parameter.flatten(1).shape))
+            assert 0.97 * bound < parameter.abs().max().item() <= bound, name
+    assert len(normal) == 6
+    assert "blocks.0.attn1.to_q.bias" in zero
     with torch.no_grad():
-        out = model(**inputs(config), timestep=torch.tensor([500]), fps=torch.tensor([24]))
+        image = torch.randn(1, IMAGE_TOKENS, 256)
+        out = model(torch.randn(1, 16, 3, 4, 4), torch.tensor([500]), torch.randn(1, 4, 256), torch.tensor([24]), image)
     assert not out.any()
 
 
+def test_image_values_start_at_zero_for_a_text_to_video_parent():
+    """paper: the projections from image context to values, and the new input channels, are zero-initialized."""
+    parent = trained("tiny")
+    torch.manual_seed(0)
+    child = SkyReelsTransformer.from_text_to_video(parent, image_dim=20)
+    arguments = inputs("tiny_i2v")
+    with torch.no_grad():
+        alone = parent(arguments["hidden_states"][:, :16], torch.tensor([500]), arguments["encoder_hidden_states"])
+        torch.testing.assert_close(child(**arguments, timestep=torch.tensor([500])), alone, rtol=0, atol=1e-6)
+    assert child.config == CONFIGS["tiny_i2v"]
+
+
 def test_gradient_checkpointing_changes_nothing_but_memory():
-    model, arguments = trained(TINY).train(), inputs(TINY)
+    model, arguments = trained().train(), inputs("tiny")
     gradients = []
     for model.gradient_checkpointing in (False, True):
         model.zero_grad()
@@ -153,15 +201,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory():
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
-def test_published_sizes_have_the_published_parameter_counts():
-    with torch.device("meta"):
-        df = SkyReelsTransformer(TransformerConfig(num_attention_heads=12, ffn_dim=8960, num_layers=30, inject_sample_info=True))
-        t2v = SkyReelsTransformer(TransformerConfig(num_attention_heads=40, ffn_dim=13824, num_layers=40))
-    assert sum(p.numel() for p in df.parameters()) / 1e9 == pytest.approx(1.4355, abs=5e-5)
-    assert sum(p.numel() for p in t2v.parameters()) / 1e9 == pytest.approx(14.2885, abs=5e-5)
-
-
 @pytest.mark.parametrize("timestep", [torch.zeros(2), torch.zeros(1, 4)], ids=["batch", "frames"])
 def test_a_timestep_of_the_wrong_shape_is_refused(timestep: torch.Tensor):
     with pytest.raises(ValueError, match="timestep has shape"):
-        trained(TINY)(**inputs(TINY), timestep=timestep)
+        trained()(**inputs("tiny"), timestep=timestep)

@@ -1,0 +1,196 @@
+"""Steps between the matrix products that remember their inputs alone and recompute the cheap rest in the backward pass.
+
+Autograd keeps every intermediate of a norm, a rotation or an activation: about half of what a transformer block holds in training.
+Each function here is one such step as an `autograd.Function`: it computes in float32 whatever the tensors' dtype (as the reference
+does for norms, modulation, gates and rotations), returns the dtype it was given, and saves tensors in that dtype.
+
+Weights are used only inside the module that owns them, through its call. So hooks (ZeRO-3 gathering, LoRA layers put in a linear
+layer's place, activation checkpointing) see what they would see with plain modules.
+
+Legend of suffixes: B batch, F latent frames, N tokens of one frame, L = F * N, D width, H heads, E channels of a head, P pairs = E / 2.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+_TILE = 1 << 19
+"""Elements of an activation worked on at a time: 2 MB in float32, so that a tile stays in a core's cache and its products stay tall."""
+
+
+def modulated_norm(
+    x_BFND: Tensor, shift_BF1D: Tensor, scale_BF1D: Tensor, eps: float, dtype: torch.dtype | None = None
+) -> Tensor:
+    """LayerNorm without weights, then `* (1 + scale) + shift` per frame; (B, F, N, D) in `dtype` (default: of x).
+
+    Shift and scale are float32 and may have one frame for all. Saved for backward: x, and mean and rstd per token; not the
+    normalized tensor, nor a float32 copy of x.
+    """
+    return _ModulatedNorm.apply(x_BFND, shift_BF1D, scale_BF1D, eps, dtype or x_BFND.dtype)  # type: ignore[return-value]
+
+
+class _ModulatedNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+        y, mean, rstd = torch.native_layer_norm(x.float(), x.shape[-1:], None, None, eps)
+        torch.addcmul(shift, y, 1 + scale, out=y)
+        ctx.save_for_backward(x, scale, mean, rstd)
+        return y.to(dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        x, scale, mean, rstd = ctx.saved_tensors
+        wide, grad = x.float(), grad.float()
+        normed = torch.addcmul(-mean * rstd, wide, rstd)
+        grad_scale = normed.mul_(grad).sum_to_size(scale.shape)
+        del normed
+        grad_normed = grad * (1 + scale)
+        grad_x = torch.ops.aten.native_layer_norm_backward(
+            grad_normed, wide, x.shape[-1:], mean, rstd, None, None, [True, False, False]
+        )[0]
+        return grad_x.to(x.dtype), grad.sum_to_size(scale.shape), grad_scale, None, None
+
+
+def gated_add(x_BFND: Tensor, branch_BFND: Tensor, gate_BF1D: Tensor) -> Tensor:
+    """x + branch * gate per frame, in x's dtype. Saved for backward: the branch in its own dtype."""
+    return _GatedAdd.apply(x_BFND, branch_BFND, gate_BF1D)  # type: ignore[return-value]
+
+
+class _GatedAdd(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+        ctx.save_for_backward(branch, gate)
+        return torch.addcmul(x.float(), branch.float(), gate).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        branch, gate = ctx.saved_tensors
+        wide = grad.float()
+        grad_gate = (wide * branch).sum_to_size(gate.shape)
+        return grad, (wide * gate).to(branch.dtype), grad_gate
+
+
+class RotaryNorm(nn.RMSNorm):
+    """RMSNorm over all heads' channels, then rotation of interleaved channel pairs; parameter `weight` as in nn.RMSNorm.
+
+    Saved for backward: the input and one float per token. Plain autograd keeps four tensors of the input's size.
+    """
+
+    def forward(self, x: Tensor, rotary_LP: Tensor | None = None) -> Tensor:
+        """x: (B, L, D), D = H * 2 P. rotary_LP: complex64 unit numbers, or None for the norm alone. Returns (B, L, D)."""
+        return _RotaryNorm.apply(x, self.weight, rotary_LP, self.eps)  # type: ignore[return-value]
+
+
+class _RotaryNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, rotary_LP: Tensor | None, eps: float) -> Tensor:
+        wide = x.float()
+        norm_BL1 = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        rrms_BL1 = (norm_BL1.square_().div_(x.shape[-1]).add_(eps)).rsqrt_()
+        ctx.save_for_backward(x, weight, rrms_BL1, rotary_LP)
+        y = wide * weight.float()
+        _scale_and_rotate(y, rrms_BL1, rotary_LP)
+        return y.to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, weight, rrms_BL1, rotary_LP = ctx.saved_tensors
+        wide = x.float()
+        grad_x = grad.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        _scale_and_rotate(grad_x, rrms_BL1, None if rotary_LP is None else rotary_LP.conj())  # d y / d (x * weight)
+        product = grad_x * wide
+        grad_weight = product.flatten(0, -2).sum(0).to(weight.dtype)
+        along_BL1 = (product @ weight.float())[..., None]
+        del product
+        # y = x w r(x) with dr/dx = -r^3 x / D; one r is in grad_x already
+        grad_x.mul_(weight).addcmul_(wide, along_BL1 * rrms_BL1.square(), value=-1 / x.shape[-1])
+        return grad_x.to(x.dtype), grad_weight, None, None
+
+
+def _scale_and_rotate(x_BLD: Tensor, scale_BL1: Tensor, rotary_LP: Tensor | None) -> None:
+    """Multiply each token by its scale and rotate its pairs, in place and in one pass: both are one complex factor."""
+    if rotary_LP is None:
+        x_BLD.mul_(scale_BL1)
+        return
+    pairs_BLHP = torch.view_as_complex(x_BLD.unflatten(-1, (-1, rotary_LP.shape[-1], 2)))
+    pairs_BLHP.mul_((rotary_LP * scale_BL1)[:, :, None, :])
+
+
+class LinearOfGelu(nn.Linear):
+    """`linear(gelu(u))` (tanh form) that saves u alone: not the activation, which is as large. A plain linear layer otherwise.
+
+    Who puts another layer in its place (LoRA) must see an ordinary `linear(x)`, so the activation is asked for by argument.
+    """
+
+    def forward(self, input: Tensor, of_gelu: bool = False) -> Tensor:
+        """(..., features in) to (..., features out); with `of_gelu` the input is the activation's."""
+        if not of_gelu:
+            return F.linear(input, self.weight, self.bias)
+        return _LinearOfGelu.apply(input, self.weight, self.bias)  # type: ignore[return-value]
+
+
+class _LinearOfGelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(u, weight)
+        rows = u.flatten(0, -2)
+        out = rows.new_empty(len(rows), len(weight))
+        for tile in _tiles(rows):
+            torch.addmm(bias, F.gelu(rows[tile], approximate="tanh"), weight.T, out=out[tile])
+        return out.unflatten(0, u.shape[:-1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        u, weight = ctx.saved_tensors
+        rows, grad = u.flatten(0, -2), grad.reshape(-1, len(weight))
+        grad_u, grad_weight = torch.empty_like(rows), torch.zeros_like(weight)
+        for tile in _tiles(rows):
+            grad_weight.addmm_(grad[tile].T, F.gelu(rows[tile], approximate="tanh"))
+            grad_u[tile] = torch.ops.aten.gelu_backward(grad[tile] @ weight, rows[tile], approximate="tanh")
+        return grad_u.view_as(u), grad_weight, grad.sum(0)
+
+
+def _tiles(rows: Tensor) -> list[slice]:
+    """Row ranges to work on one after another: small ones in float32 on CPU, else all at once.
+
+    Sums over tiles would round in a 16-bit dtype, and a GPU wants large kernels.
+    """
+    if rows.device.type != "cpu" or rows.dtype != torch.float32:
+        return [slice(None)]
+    height = max(1, _TILE // rows.shape[1])
+    return [slice(start, start + height) for start in range(0, len(rows), height)]
+
+
+class WideLinear(nn.Linear):
+    """A linear layer computed in float32 whatever its weights' dtype, as the reference does for time, frame rate and head.
+
+    Saved for backward: the weight as it is stored, not its float32 copy (0.6 GB in a 14B model's time projection).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., features in) of any dtype to float32 (..., features out)."""
+        if self.weight.dtype == torch.float32:
+            return F.linear(input.float(), self.weight, self.bias)
+        return _WideLinear.apply(input, self.weight, self.bias)  # type: ignore[return-value]
+
+
+class _WideLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(x.float(), weight.float(), bias.float())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        rows = grad.flatten(0, -2)
+        grad_weight = rows.T @ x.flatten(0, -2).float()
+        return (grad @ weight.float()).to(x.dtype), grad_weight.to(weight.dtype), rows.sum(0).to(weight.dtype)
