@@ -4,9 +4,10 @@
         transformer/      config.json, diffusion_pytorch_model.safetensors (diffusers' layout)
         ema/              the same for the moving average, if one is kept
         optimizer.safetensors   first and second moments per parameter name, independent of the number of ranks
-        manifest.json     step, spec hash and the SHA-256 of every other file; written last
+        manifest.json     step, spec hash, the SHA-256 of every other file and of the manifest itself; written last
 
-A folder without a manifest does not exist for a reader. It is written under a temporary name, flushed to disk and renamed.
+A folder without a manifest does not exist for a reader. It is written under a temporary name, flushed to disk and renamed. One whose
+files do not match is set aside as `bad-step-...` when a run resumes, and the one before it is used.
 """
 
 import hashlib
@@ -19,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+SEAL = "seal"
+"""Key of the manifest's own SHA-256, over everything else in it."""
+_BAD = "bad-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +42,16 @@ def write_folder(target: Path, fill: Callable[[Path], None], manifest: Mapping[s
     temporary = target.parent / f".{target.name}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    fill(temporary)
-    files = {path.relative_to(temporary).as_posix(): file_hash(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
-    write_json(temporary / MANIFEST, {**manifest, "files": files})
-    for path in [*temporary.rglob("*"), temporary]:
-        _sync(path)
+    try:
+        fill(temporary)
+        files = {path.relative_to(temporary).as_posix(): file_hash(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
+        values = {**manifest, "files": files}
+        write_json(temporary / MANIFEST, {**values, SEAL: _seal(values)})
+        for path in [*temporary.rglob("*"), temporary]:
+            _sync(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # a full disk gets its room back
+        raise
     if target.exists():
         shutil.rmtree(target)
     temporary.rename(target)
@@ -50,29 +59,61 @@ def write_folder(target: Path, fill: Callable[[Path], None], manifest: Mapping[s
 
 
 def find_checkpoints(run_dir: Path) -> list[Checkpoint]:
-    """Complete checkpoints of a run, oldest first."""
+    """Complete checkpoints of a run, oldest first; their manifests can be read, their files are not looked at (`verify_folder`)."""
     found = []
     for path in sorted((run_dir / "checkpoints").glob("step-*")):
-        manifest = path / MANIFEST
-        if manifest.is_file():
-            values = json.loads(manifest.read_text(encoding="utf-8"))
+        if values := _manifest(path):
             found.append(Checkpoint(path=path, step=values["step"], spec_hash=values["spec_hash"]))
     return found
 
 
-def remove_debris(run_dir: Path, keep: int) -> None:
-    """Delete temporaries that a killed writer left and all but the newest `keep` checkpoints."""
+def remove_debris(run_dir: Path, keep: int, milestone_every: int = 0) -> None:
+    """Delete temporaries that a killed writer left and all checkpoints but the newest `keep` and the milestones.
+
+    milestone_every: checkpoints at multiples of this many steps stay; 0 = none do.
+    """
     folder = run_dir / "checkpoints"
     for path in folder.glob(".step-*"):
         shutil.rmtree(path, ignore_errors=True)
     for checkpoint in find_checkpoints(run_dir)[:-keep]:
-        shutil.rmtree(checkpoint.path, ignore_errors=True)
+        if not milestone_every or checkpoint.step % milestone_every:
+            shutil.rmtree(checkpoint.path, ignore_errors=True)
+
+
+def set_bad_aside(run_dir: Path) -> dict[str, list[str]]:
+    """Verify the newest checkpoint, rename it if it is damaged, go on with the one before: `step-X` -> the files that differ.
+
+    Afterwards the newest checkpoint of the run is sound, or there is none. One damaged folder is kept for whoever wants to know why.
+    """
+    folder = run_dir / "checkpoints"
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        if not (wrong := verify_folder(path)):
+            break
+        found[path.name] = wrong
+        for older in folder.glob(f"{_BAD}step-*"):
+            shutil.rmtree(older, ignore_errors=True)
+        path.rename(folder / f"{_BAD}{path.name}")
+    return found
 
 
 def verify_folder(path: Path) -> list[str]:
-    """Files of a checkpoint that are missing or differ from its manifest; empty = sound."""
-    files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
-    return [name for name, digest in files.items() if not (path / name).is_file() or file_hash(path / name) != digest]
+    """Files of a checkpoint that are missing or differ from its manifest, the manifest among them; empty = sound."""
+    values = _manifest(path)
+    if values is None or values.pop(SEAL, None) not in (None, _seal(values)):
+        return [MANIFEST]
+    return [name for name, digest in values["files"].items() if not (path / name).is_file() or file_hash(path / name) != digest]
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((path / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no JSON, no UTF-8
+        return None
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def file_hash(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -48,8 +48,8 @@ def build_engine(model: nn.Module, *, zero_stage: int, dtype: str, batch_per_ran
     return engine
 
 
-def save_optimizer(engine: Any, path: Path, *, write: bool) -> None:
-    """Gather the moments of every parameter (collective: all ranks call it) and let the writing rank store them."""
+def gather_optimizer(engine: Any, *, write: bool) -> dict[str, Tensor]:
+    """The moments of every parameter in host memory of the writing rank. Collective: all ranks call it."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in engine.module.named_parameters():
         for moment in MOMENTS:
@@ -62,8 +62,7 @@ def save_optimizer(engine: Any, path: Path, *, write: bool) -> None:
             master = safe_get_full_fp32_param(parameter)
             if write and master is not None:
                 tensors[f"master.{name}"] = master.detach().cpu().contiguous().clone()
-    if write:
-        save_file(tensors, path)
+    return tensors
 
 
 def load_optimizer(engine: Any, path: Path, step: int) -> None:

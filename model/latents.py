@@ -72,6 +72,10 @@ class LatentSet:
             self._shards[clip.shard] = safe_open(self.folder / clip.shard, framework="pt")
         return self._shards[clip.shard].get_tensor(clip.clip_id)
 
+    def is_finite(self, clip: LatentClip) -> bool:
+        """Whether a clip's latents and text hold ordinary numbers only."""
+        return all(bool(torch.isfinite(tensor).all()) for tensor in (self.latents(clip), self._text[clip.text]))
+
     def batch(self, clips: Sequence[LatentClip], drop_caption: Sequence[bool], device: torch.device) -> Batch:
         """Stack clips of one bucket; a dropped caption becomes the empty prompt."""
         text = [self._text[EMPTY_TEXT if drop else clip.text] for clip, drop in zip(clips, drop_caption, strict=True)]

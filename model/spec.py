@@ -43,11 +43,15 @@ class TrainSpec:
     threads_per_rank: int
     inputs: dict[str, str]
     """Content hashes of the parent and the latents: paths alone do not say what was read."""
+    keep_last: int = 2
+    """Newest checkpoints that stay while the run goes on. Not part of the hash."""
+    milestone_every: int = 0
+    """Checkpoints at multiples of this many steps stay for good; 0 = none. Not part of the hash."""
     max_steps_this_run: int | None = None
     """Stop after this many steps with a checkpoint; a smoke test's handle. Not part of the hash."""
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "batch_size", "checkpoint_every", "threads_per_rank"):
+        for name in ("num_steps", "batch_size", "checkpoint_every", "threads_per_rank", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.zero_stage == 3 and self.ema_decay:
@@ -60,7 +64,7 @@ class TrainSpec:
         known = {field.name for field in fields(cls)}
         if wrong := sorted(set(values) - known):
             raise ValueError(f"{path}: unknown keys {wrong}")
-        if missing := sorted(known - set(values) - {"max_steps_this_run"}):
+        if missing := sorted(known - set(values) - {"keep_last", "milestone_every", "max_steps_this_run"}):
             raise ValueError(f"{path}: missing keys {missing}")
         return cls(**values)
 
@@ -70,7 +74,7 @@ class TrainSpec:
 
     def hash(self) -> str:
         """16 hex digits over everything that decides the weights. Where files lie and how often they are saved does not."""
-        skip = {"run_dir", "latents_dir", "parent_dir", "checkpoint_every", "max_steps_this_run"}
+        skip = {"run_dir", "latents_dir", "parent_dir", "checkpoint_every", "keep_last", "milestone_every", "max_steps_this_run"}
         return hash_values({key: value for key, value in self.to_dict().items() if key not in skip})
 
 

@@ -27,6 +27,19 @@ _ORPHAN_GRACE_S = 3.0  # nobody waits for an orphan's checkpoint: the last one o
 _LOG_LINES = 15
 
 
+class GroupError(TrainingError):
+    """A command that failed by itself."""
+
+    def __init__(self, message: str, returncode: int) -> None:
+        super().__init__(message)
+        self.returncode = returncode
+        """What a shell would call it: 128 + the signal if the command was killed."""
+
+
+class GroupFault(TrainingError):
+    """Raised by `on_poll`: the group will not listen any more; it is killed without grace."""
+
+
 def run_group(
     command: Sequence[str], *, folder: Path, name: str, grace_s: float, env: Mapping[str, str] | None = None,
     on_poll: Callable[[], None] = lambda: None,
@@ -34,7 +47,7 @@ def run_group(
     """Run `command` to its end under a supervisor; its output goes to `<folder>/<name>.log`.
 
     Any exception in the caller (an interrupt, a cancelled Dagster run, an error in `on_poll`) ends the group, then travels on.
-    Raises TrainingError with the end of the log if the command fails.
+    Raises GroupError with the end of the log if the command fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pid_file, log = folder / f"{name}.pid", folder / f"{name}.log"
@@ -50,15 +63,16 @@ def run_group(
             on_poll()
             time.sleep(_POLL_S)
         on_poll()
-    except BaseException:
-        _end_group(process.pid, grace_s, lambda: process.poll() is not None)
+    except BaseException as error:
+        _end_group(process.pid, 0 if isinstance(error, GroupFault) else grace_s, lambda: process.poll() is not None)
         raise
     finally:
         _signal(process.pid, signal.SIGKILL)  # whatever a crashed launcher left in the group
         process.wait()
         pid_file.unlink(missing_ok=True)
     if process.returncode != 0:
-        raise TrainingError(f"{name} failed with exit code {process.returncode}; its log, {log}, ends with:\n{_tail(log)}")
+        message = f"{name} failed with exit code {process.returncode}; its log, {log}, ends with:\n{log_tail(log)}"
+        raise GroupError(message, process.returncode)
 
 
 def reap(pid_file: Path) -> bool:
@@ -110,7 +124,8 @@ def _signal(group: int, number: int) -> bool:
     return True
 
 
-def _tail(log: Path) -> str:
+def log_tail(log: Path) -> str:
+    """The last lines of a log, for an error message."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return "\n".join(lines[-_LOG_LINES:])
 

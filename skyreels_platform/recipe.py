@@ -206,6 +206,10 @@ class StageSettings(_Section):
     grad_clip: Positive = 1.0
     caption_dropout: Share = 0.1
     checkpoint_every: Count
+    keep_last: Count = 2
+    """Newest checkpoints that stay while the stage trains."""
+    milestone_every: Annotated[int, Field(ge=0)] = 0
+    """Checkpoints at multiples of this many steps stay for good; 0 keeps none."""
     timestep_mean: float = 0.0
     timestep_std: Positive = 1.0
     timestep_shift: Positive = 1.0
@@ -241,6 +245,14 @@ class LaunchSettings(_Section):
     hostfile: str | None = None
     grace_s: Positive = 20.0
     """Seconds a cancelled run gets to write a checkpoint before its group is killed."""
+    hang_floor_s: Positive = 60.0
+    """A rank without a new step is hung after this time, or after 20 times the slowest recent step if that is longer."""
+    start_timeout_s: Positive = 900.0
+    """The same for what has no measured time: loading, building, the first step, a checkpoint, a validation film."""
+    max_restarts: Annotated[int, Field(ge=0)] = 5
+    """Restarts after faults without a new checkpoint in between; then the stage fails with the log."""
+    restart_wait_s: Positive = 2.0
+    """Seconds before the first restart; twice as long before each further one, at most a minute."""
 
 
 class FilmSettings(_Section):

@@ -4,21 +4,26 @@ import base64
 import json
 import socket
 import sys
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from skyreels_platform.recipe import LaunchSettings
+from skyreels_platform.training.ranks import LOCAL, Slot
 
 
-def deepspeed_command(spec: Path, launch: LaunchSettings) -> list[str]:
-    """`deepspeed ... --module model.train --spec SPEC` as an argument list.
+def deepspeed_command(spec: Path, launch: LaunchSettings, slots: Sequence[Slot], attempt: int) -> list[str]:
+    """`deepspeed ... --module model.train --spec SPEC` as an argument list, with one rank on each slot.
 
     With a hostfile DeepSpeed's runner reaches every host; on one machine its node launcher is started directly, which saves the
     import of DeepSpeed in one more process (4 s) and binds the rendezvous, which knows no authentication, to loopback.
     """
-    job = ["--master_port", str(_free_port()), "--module", "model.train", "--spec", str(spec)]
+    job = ["--master_port", str(_free_port()), "--module", "model.train", "--spec", str(spec), "--attempt", str(attempt)]
+    places = {host: [slot.index for slot in group] for host, group in groupby(slots, key=lambda slot: slot.host)}
     if launch.hostfile:
-        return [sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", launch.hostfile, *job]
-    world = base64.urlsafe_b64encode(json.dumps({"localhost": list(range(launch.num_ranks))}).encode()).decode()
+        include = "@".join(f"{host}:{','.join(map(str, indices))}" for host, indices in places.items())
+        return [sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", launch.hostfile, "--include", include, *job]
+    world = base64.urlsafe_b64encode(json.dumps({LOCAL: places[LOCAL]}).encode()).decode()
     return [sys.executable, "-m", "deepspeed.launcher.launch", "--world_info", world, "--master_addr", "127.0.0.1", *job]
 
 

@@ -20,10 +20,9 @@ from skyreels_platform.home import Home
 from skyreels_platform.ledger.current import get_current, set_current
 from skyreels_platform.ledger.ids import make_id
 from skyreels_platform.ledger.provenance import hash_json, provenance
-from skyreels_platform.processes import run_group
 from skyreels_platform.progress import bar
 from skyreels_platform.recipe import Recipe
-from skyreels_platform.training.launch import deepspeed_command, launch_environment
+from skyreels_platform.training.supervisor import incidents_of, train_supervised
 
 TRAIN_VERSION = "train-2"
 """Raise it when the same spec would give other weights."""
@@ -90,8 +89,8 @@ def plan_stage(home: Home, recipe: Recipe, stage: str) -> StagePlan:
 
 def train_stage(plan: StagePlan, recipe: Recipe, *, env: Mapping[str, str] | None = None,
                 on_poll: Callable[[], None] = lambda: None) -> None:  # fmt: skip
-    """Run DeepSpeed until the stage is complete, resuming from its newest checkpoint. A complete run returns at once."""
-    if is_complete(plan):
+    """Run DeepSpeed until the stage is complete, resuming from its newest good checkpoint. A complete, sound run returns at once."""
+    if is_complete(plan) and not verify_folder(find_checkpoints(plan.run_dir)[-1].path):
         return
     with bar(plan.stage, total=plan.spec.num_steps) as progress:
 
@@ -101,10 +100,7 @@ def train_stage(plan: StagePlan, recipe: Recipe, *, env: Mapping[str, str] | Non
                 progress.to(last["step"] + 1, f"loss {last['loss']:.3f}")
             on_poll()
 
-        run_group(
-            deepspeed_command(plan.run_dir / SPEC, recipe.launch), folder=plan.run_dir, name="train",
-            grace_s=recipe.launch.grace_s, env={**launch_environment(recipe.launch), **(env or {})}, on_poll=poll,
-        )  # fmt: skip
+        train_supervised(plan.run_dir / SPEC, plan.spec, recipe.launch, env=env or {}, on_poll=poll)
     if not is_complete(plan):
         raise TrainingError(f"{plan.stage} stopped before its last step; run it again to go on from its newest checkpoint")
 
@@ -166,7 +162,8 @@ def _publish(home: Home, recipe: Recipe, plan: StagePlan, run_id: str) -> dict[s
             shutil.copy(plan.run_dir / name, folder / name)
 
     staged = home.work / "publish" / key
-    manifest = {**row, "metrics": metrics, "recipe": recipe.model_dump(mode="json"), "weights": weights.name}
+    manifest = {**row, "metrics": metrics, "recipe": recipe.model_dump(mode="json"), "weights": weights.name,
+                "incidents": incidents_of(plan.run_dir)}  # fmt: skip
     write_folder(staged, fill, manifest)
     home.store.upload(staged, row["path"])
     shutil.rmtree(staged)
