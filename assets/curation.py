@@ -12,6 +12,7 @@ from resources.home import HomeResource
 from resources.recipes import RecipeResource
 from resources.vectors import VectorsResource
 from skyreels_platform.curation.batches import SHOTS_VERSION, observe_batch, score_batch
+from skyreels_platform.curation.datasets import POOL_OF
 from skyreels_platform.curation.steps import StepResult, decodes_per_source
 from skyreels_platform.home import Home
 
@@ -111,18 +112,28 @@ def balanced_pool(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeR
     )  # fmt: skip
 
 
-@dg.asset(deps=["pool_256p", "captions"], group_name="datasets", kinds={"lance"}, owners=["team:data"])
-def dataset_256p(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
-    """Frozen snapshot of stage 256p, one row per clip: span, crop, caption and bucket; its content hash is the data version."""
-    from skyreels_platform.curation.snapshot import freeze
-
-    opened = home.open()
-    snapshot = freeze(opened, "dataset_256p", stage="256p", recipe=recipe.load())
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(snapshot.snapshot_id),
-        metadata={
-            "snapshot_id": snapshot.snapshot_id, "clips": snapshot.num_clips, "shots": snapshot.num_shots,
-            "duration_s": snapshot.duration_s, "excluded_batches": dg.MetadataValue.json(snapshot.excluded),
-            "unusable_shots": len(snapshot.unusable), **table_metadata(opened, "snapshot_clips", {"snapshot_id": snapshot.snapshot_id}),
-        },
+def _dataset_asset(name: str, pool: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=f"dataset_{name}", deps=[f"pool_{pool}", "captions"], group_name="datasets", kinds={"lance"}, owners=["team:data"],
+        description=f"Frozen snapshot {name}, one row per clip: span, crop, caption and bucket; its content hash is the data version.",
     )  # fmt: skip
+    def dataset(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
+        from skyreels_platform.curation.snapshot import freeze
+
+        opened = home.open()
+        snapshot = freeze(opened, name, recipe=recipe.load())
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(snapshot.snapshot_id),
+            metadata={
+                "snapshot_id": snapshot.snapshot_id, "clips": snapshot.num_clips, "images": snapshot.num_images,
+                "shots": snapshot.num_shots, "duration_s": snapshot.duration_s,
+                "excluded_batches": dg.MetadataValue.json(snapshot.excluded), "unusable_shots": len(snapshot.unusable),
+                "unusable_reasons": dg.MetadataValue.json(dict(list(snapshot.unusable.items())[:20])),
+                **table_metadata(opened, "snapshot_clips", {"snapshot_id": snapshot.snapshot_id}),
+            },
+        )  # fmt: skip
+
+    return dataset
+
+
+datasets = [_dataset_asset(name, pool) for name, pool in POOL_OF.items()]

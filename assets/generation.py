@@ -1,4 +1,4 @@
-"""Chapter 5, films: what the newest diffusion-forcing checkpoint makes of a prompt."""
+"""Chapter 5, films: what the last diffusion-forcing checkpoint of the graph makes of a prompt."""
 
 import json
 
@@ -8,10 +8,11 @@ from resources.home import HomeResource
 from resources.recipes import RecipeResource
 from resources.trainer import TrainerClient
 from skyreels_platform.generation.film import FILM_VERSION
+from skyreels_platform.training.stages import FILM_STAGE
 
 
 @dg.asset(
-    deps=["diffusion_forcing"], group_name="generation", kinds={"torch"}, owners=["team:training"], code_version=FILM_VERSION,
+    deps=[FILM_STAGE], group_name="generation", kinds={"torch"}, owners=["team:training"], code_version=FILM_VERSION,
     pool="trainer",
     check_specs=[dg.AssetCheckSpec("shows_its_prompt", asset="film", description="The pixels show the subject of the prompt.")],
 )  # fmt: skip
@@ -24,7 +25,7 @@ def film(
 
     opened, chosen = home.open(), recipe.load()
     with trainer.session(context.op_execution_context, {"stage": "film"}) as session:
-        request = plan_film(opened, chosen, stage="diffusion_forcing")
+        request = plan_film(opened, chosen, stage=FILM_STAGE)
         row = make_film(opened, chosen, request, env=session.get_bootstrap_env_vars())
     set_current(opened.ledger, "film", row["film_id"])
     check = json.loads(row["manifest"])["check"]

@@ -11,6 +11,8 @@ import dagster as dg
 from resources.home import HomeResource
 from resources.recipes import RecipeResource
 from resources.trainer import TrainerClient
+from skyreels_platform.curation.datasets import POOL_OF
+from skyreels_platform.training.encode import ENCODE_VERSION
 from skyreels_platform.training.stages import STAGES, TRAIN_VERSION, StageInputs
 
 _OWNERS = ["team:training"]
@@ -18,18 +20,29 @@ _AFTER = {"after": dg.In(dg.Nothing)}
 _DONE = dg.Out(dg.Nothing)
 
 
-@dg.asset(deps=["dataset_256p"], group_name="datasets", kinds={"torch", "safetensors"}, owners=_OWNERS)
-def latents_256p(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
-    """Latents and text features of data set 256p, sharded safetensors, keyed by clip, codec and text encoder."""
-    from skyreels_platform.ledger.current import get_current
-    from skyreels_platform.training.encode import encode_dataset
+def _latents_asset(name: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=f"latents_{name}", deps=[f"dataset_{name}"], group_name="latents", kinds={"torch", "safetensors"}, owners=_OWNERS,
+        code_version=ENCODE_VERSION, pool="codec",  # one at a time: the next one finds the clips that it shares with this one
+        description=f"Latents and text features of data set {name}, sharded safetensors, keyed by clip, codec and text encoder.",
+    )  # fmt: skip
+    def latents(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
+        from skyreels_platform.ledger.current import get_current
+        from skyreels_platform.training.encode import encode_dataset
 
-    opened, chosen = home.open(), recipe.load()
-    result = encode_dataset(opened, "256p", get_current(opened.ledger, "dataset_256p"), chosen)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(result.latents_id),
-        metadata={"clips": result.num_clips, "clips_encoded": result.num_encoded, "dagster/uri": f"{opened.store.uri}/{result.path}"},
-    )
+        opened, chosen = home.open(), recipe.load()
+        result = encode_dataset(opened, name, get_current(opened.ledger, f"dataset_{name}"), chosen)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(result.latents_id),
+            metadata={
+                "clips": result.num_clips, "clips_encoded": result.num_encoded, "dagster/uri": f"{opened.store.uri}/{result.path}",
+            },
+        )  # fmt: skip
+
+    return latents
+
+
+latents = [_latents_asset(name) for name in POOL_OF]
 
 
 def _prepare(stage: str, inputs: StageInputs) -> dg.OpDefinition:

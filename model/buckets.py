@@ -6,7 +6,7 @@ to the nearest aspect ratio of about the same area (paper: dual-axis buckets; it
 
 import hashlib
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -65,7 +65,9 @@ class DualAxisBuckets:
 
     resolution: side in pixels of the square clip; other aspects keep its area, each side rounded to `multiple`, so a small
     resolution may miss area and aspect by some percent. multiple: pixels per token side (codec stride x patch side).
-    frame_counts: clip lengths, each 4k + 1. aspects: (width, height) ratios.
+    frame_counts: clip lengths, each 4k + 1; 1 takes images, and images alone. keep: clip length -> share of the clips that
+    fill it and stay in it, 1 where it is not named (Open-Sora's keep probability); the others try the next shorter length.
+    train_fps: training rates that are taken. aspects: (width, height) ratios.
     """
 
     def __init__(
@@ -74,6 +76,8 @@ class DualAxisBuckets:
         resolution: int,
         multiple: int,
         frame_counts: Sequence[int],
+        keep: Mapping[int, float] | None = None,
+        train_fps: Sequence[int] = TRAIN_FPS,
         aspects: Sequence[tuple[int, int]] = ASPECTS,
     ) -> None:
         if multiple < 1 or resolution < multiple:
@@ -83,31 +87,59 @@ class DualAxisBuckets:
         for count in frame_counts:
             if count < 1 or count % 4 != 1:
                 raise ValueError(f"frame count {count}: the codec needs 4k + 1, for example {max(count, 1) // 4 * 4 + 1}")
+        if wrong := {count: share for count, share in (keep or {}).items() if count not in frame_counts or not 0 <= share <= 1}:
+            raise ValueError(f"keep is {wrong}; give shares of 0 to 1 for frame counts among {sorted(set(frame_counts))}")
+        if wrong := set(train_fps) - set(TRAIN_FPS):
+            raise ValueError(f"training rates {sorted(wrong)}; the rule knows {TRAIN_FPS}")
         self.frame_counts = tuple(sorted(set(frame_counts)))
+        self.keep = dict(keep or {})
+        self.train_fps = tuple(train_fps)
         self.sizes = tuple(dict.fromkeys(_size(resolution, multiple, *aspect) for aspect in aspects))
         """(height, width) of each aspect class; classes that round to the same size are one."""
 
-    def assign(self, width: int, height: int, num_source_frames: int, source_fps: float | Fraction) -> Bucket:
+    def assign(self, width: int, height: int, num_source_frames: int, source_fps: float | Fraction, *, key: str = "") -> Bucket:
         """The bucket of a clip of `num_source_frames` at `source_fps`, cropped size width x height in pixels.
 
-        A single frame is an image, whatever its rate. Frames are counted as the decoder samples them, at the timestamps nearest
-        to the training rate, and never beyond the last source frame. Raises NoBucketError with the reason.
+        A single frame is an image, whatever its rate, and nothing else becomes one. Frames are counted as the decoder samples
+        them, at the timestamps nearest to the training rate, and never beyond the last source frame. key: what identifies the
+        clip; its hash decides what `keep` leaves to chance, so the same clip always meets the same fate. Raises NoBucketError
+        with the reason.
         """
         if width < 1 or height < 1 or num_source_frames < 1:
             raise NoBucketError(f"a clip of {num_source_frames} frames of {width}x{height} pixels has no picture")
-        if num_source_frames == 1:
-            train_fps, available = max(TRAIN_FPS), 1
-        else:
-            train_fps, available = _resampled(num_source_frames, source_fps)
-        num_frames = max((count for count in self.frame_counts if count <= available), default=None)
-        if num_frames is None:
-            raise NoBucketError(
-                f"too short: {num_source_frames} frames at {float(source_fps):g} fps give {available} at {train_fps} fps, "
-                f"the shortest bucket needs {self.frame_counts[0]}"
-            )
+        num_frames, train_fps = self._duration(num_source_frames, source_fps, key)
         aspect = math.log(width / height)
         target_height, target_width = min(self.sizes, key=lambda size: abs(math.log(size[1] / size[0]) - aspect))
         return Bucket(num_frames=num_frames, height=target_height, width=target_width, train_fps=train_fps)
+
+    def _duration(self, num_source_frames: int, source_fps: float | Fraction, key: str) -> tuple[int, int]:
+        """Frames and rate of the clip in training."""
+        if num_source_frames == 1:
+            if 1 not in self.frame_counts:
+                raise NoBucketError("an image, and these buckets take video only")
+            return 1, max(TRAIN_FPS)
+        counts = [count for count in self.frame_counts if count > 1]
+        if not counts:
+            raise NoBucketError("a video, and these buckets take images only")
+        train_fps, available = _resampled(num_source_frames, source_fps)
+        if train_fps not in self.train_fps:
+            taken = " and ".join(map(str, self.train_fps))
+            raise NoBucketError(f"footage at {float(source_fps):g} fps trains at {train_fps}, and these buckets take {taken} alone")
+        fitting = [count for count in counts if count <= available]
+        if not fitting:
+            raise NoBucketError(
+                f"too short: {num_source_frames} frames at {float(source_fps):g} fps give {available} at {train_fps} fps, "
+                f"the shortest bucket needs {counts[0]}"
+            )
+        for count in reversed(fitting):
+            if _share_of(f"{key}/{count}") < self.keep.get(count, 1.0):
+                return count, train_fps
+        raise NoBucketError(f"left out by chance: the buckets of {fitting} frames keep {[self.keep.get(count, 1.0) for count in fitting]}")
+
+
+def _share_of(text: str) -> float:
+    """A number in [0, 1) that looks random and depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big") / 2**56
 
 
 def _size(resolution: int, multiple: int, wide: int, high: int) -> tuple[int, int]:
@@ -128,67 +160,69 @@ def _resampled(num_source_frames: int, source_fps: float | Fraction) -> tuple[in
 
 
 class BucketSampler:
-    """Batches of clip positions, each batch from one bucket, as a pure function of (seed, step): nothing to save or restore.
+    """Batches of clip positions, each batch from one bucket, as a pure function of (seed, number): nothing to save or restore.
 
     Each bucket has an endless stream: one shuffle of all its clips after another. Its k-th batch is the stream's k-th
     `batch_size` clips, so every clip comes once per pass, none is dropped at a pass's end and none is starved. A batch
     across two passes may hold a clip twice; one of a bucket smaller than the batch always does.
 
-    An epoch is one pass over all clips' worth of steps. In epoch e a bucket of n clips gets the whole batches that its share
+    An epoch is one pass over all clips' worth of batches. In epoch e a bucket of n clips gets the whole batches that its share
     n / batch_size completes, in shuffled order among the buckets: after any number of epochs its number of batches is its
     exact share rounded to a whole batch, so a bucket smaller than the batch gets its turn every few epochs.
     """
 
-    def __init__(self, bucket_of: Sequence[Hashable], batch_size: int, seed: int) -> None:
-        """bucket_of: the bucket of each clip, by position. batch_size: clips per step over all ranks."""
-        if len(bucket_of) == 0 or batch_size < 1:
-            raise ValueError(f"{len(bucket_of)} clips in batches of {batch_size}; give at least one clip and a batch of 1")
+    def __init__(self, bucket_of: Sequence[Hashable], batch_size: int | Mapping[Hashable, int], seed: int) -> None:
+        """bucket_of: the bucket of each clip, by position. batch_size: clips per batch, one number or one per bucket."""
         ordinal_of: dict[Hashable, int] = {}
         ordinals = np.fromiter((ordinal_of.setdefault(key, len(ordinal_of)) for key in bucket_of), np.int64, len(bucket_of))
-        self.batch_size = batch_size
+        sizes = [batch_size[key] if isinstance(batch_size, Mapping) else batch_size for key in ordinal_of]
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f"{len(bucket_of)} clips in batches of {batch_size}; give at least one clip and batches of 1 or more")
         self.seed = seed
         order = np.argsort(ordinals, kind="stable")
+        self._sizes = np.array(sizes, np.int64)
         self._counts = np.bincount(ordinals)
         self._clips = np.split(order, np.cumsum(self._counts)[:-1])
         # a start within the first batch's share, drawn per bucket: small buckets would otherwise all come in the same epoch
-        self._phases = self._random("phases").randint(0, batch_size, len(self._counts))
+        self._phases = (self._random("phases").random_sample(len(sizes)) * self._sizes).astype(np.int64)
         self._passes: dict[int, tuple[int, np.ndarray]] = {}  # bucket -> its latest pass: number, shuffled clips
         self._epoch: tuple[int, np.ndarray, np.ndarray] | None = None  # latest: number, bucket and its batch number by place
 
-    def batch(self, step: int) -> list[int]:
-        """Positions in `bucket_of` of the clips of optimizer step `step`, 0 or more; batch_size of them, all of one bucket."""
-        if step < 0:
-            raise ValueError(f"step is {step}; steps count from 0")
-        epoch = self._epoch_at(step)
+    def batch(self, number: int) -> list[int]:
+        """Positions in `bucket_of` of the clips of one batch; batches are numbered from 0, and all clips of one share a bucket."""
+        if number < 0:
+            raise ValueError(f"batch number is {number}; batches count from 0")
+        epoch = self._epoch_at(number)
         buckets, numbers = self._order(epoch)
-        place = step - self._first_step(epoch)
-        bucket, start = int(buckets[place]), int(numbers[place]) * self.batch_size
-        count = len(self._clips[bucket])
-        return [int(self._pass(bucket, at // count)[at % count]) for at in range(start, start + self.batch_size)]
+        place = number - self._first_batch(epoch)
+        bucket = int(buckets[place])
+        size, count = int(self._sizes[bucket]), len(self._clips[bucket])
+        start = int(numbers[place]) * size
+        return [int(self._pass(bucket, at // count)[at % count]) for at in range(start, start + size)]
 
     def _batches_before(self, epoch: int) -> np.ndarray:
         """Batches of each bucket in epochs before `epoch`."""
-        return (epoch * self._counts + self._phases) // self.batch_size
+        return (epoch * self._counts + self._phases) // self._sizes
 
-    def _first_step(self, epoch: int) -> int:
+    def _first_batch(self, epoch: int) -> int:
         return int(self._batches_before(epoch).sum())
 
-    def _epoch_at(self, step: int) -> int:
-        """The epoch that holds `step`: the last one that begins at or before it (epochs of tiny data may be empty)."""
+    def _epoch_at(self, number: int) -> int:
+        """The epoch that holds a batch: the last one that begins at or before it (epochs of tiny data may be empty)."""
         if self._epoch is not None:
             latest = self._epoch[0]
-            if self._first_step(latest) <= step < self._first_step(latest + 1):
+            if self._first_batch(latest) <= number < self._first_batch(latest + 1):
                 return latest
         low, high = 0, 1
-        while self._first_step(high) <= step:
+        while self._first_batch(high) <= number:
             low, high = high, high * 2
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if self._first_step(middle) <= step else (low, middle)
+            low, high = (middle, high) if self._first_batch(middle) <= number else (low, middle)
         return low
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Bucket and that bucket's running batch number, for each step of the epoch."""
+        """Bucket and that bucket's running batch number, for each batch of the epoch."""
         if self._epoch is None or self._epoch[0] != epoch:
             before, after = self._batches_before(epoch), self._batches_before(epoch + 1)
             buckets = np.repeat(np.arange(len(before)), after - before)
@@ -213,6 +247,42 @@ class BucketSampler:
         """RandomState, because NumPy froze its streams for good: a resume after an upgrade draws the same batches."""
         digest = hashlib.sha256(f"{self.seed}/{purpose}".encode()).digest()
         return np.random.RandomState(np.frombuffer(digest, np.dtype("<u4")).astype(np.uint32))
+
+
+class JointSampler:
+    """Image and video batches in a fixed proportion, evenly interleaved; like BucketSampler a pure function of (seed, number).
+
+    Within each kind a BucketSampler decides. Data of one kind alone gives that kind alone, whatever the share.
+    """
+
+    def __init__(
+        self, bucket_of: Sequence[Hashable], is_image: Sequence[bool], batch_size: int | Mapping[Hashable, int], seed: int, *,
+        image_share: float,
+    ) -> None:  # fmt: skip
+        """image_share: share of the batches that hold images, 0 to 1 (paper: images and videos together; the share is ours)."""
+        if not 0 <= image_share <= 1 or not len(bucket_of):
+            raise ValueError(f"{len(bucket_of)} clips with an image_share of {image_share}; give at least one clip and a share of 0 to 1")
+        self._share = Fraction(repr(float(image_share)))
+        self._kinds: list[tuple[np.ndarray, BucketSampler] | None] = []
+        for kind in (False, True):
+            where = np.flatnonzero(np.asarray(is_image, bool) == kind)
+            held = [bucket_of[position] for position in where]
+            self._kinds.append((where, BucketSampler(held, batch_size, seed)) if held else None)
+        if self._kinds[0] is None:
+            self._share = Fraction(1)
+        if self._kinds[1] is None:
+            self._share = Fraction(0)
+
+    def batch(self, number: int) -> list[int]:
+        """Positions of the clips of one batch; batches are numbered from 0."""
+        if number < 0:
+            raise ValueError(f"batch number is {number}; batches count from 0")
+        images = math.floor(number * self._share)  # batches of images before this one
+        is_image = math.floor((number + 1) * self._share) > images
+        chosen = self._kinds[is_image]
+        assert chosen is not None
+        where, sampler = chosen
+        return [int(where[at]) for at in sampler.batch(images if is_image else number - images)]
 
 
 def rank_slice(batch: Sequence[int], rank: int, world: int) -> list[int]:

@@ -28,6 +28,7 @@ from model.engine import build_engine, gather_optimizer, init_distributed, load_
 from model.errors import NonFiniteError
 from model.finite import FiniteSteps
 from model.forcing import Sigmas, sample_sigmas
+from model.growth import grow
 from model.guard import StopRequest, die_with_parent, watch_supervisor
 from model.heartbeat import CHECKPOINT, STEP, Heartbeat
 from model.journal import LOSSES, SEEN, Journal, record_incident
@@ -201,7 +202,7 @@ class Trainer:
         if resume:
             model = SkyReelsTransformer.from_pretrained(resume.path / "transformer")
         elif self.spec.parent_dir:
-            model = SkyReelsTransformer.from_pretrained(self.spec.parent_dir)
+            model = grow(self.spec.parent_dir, self.spec.transformer)
         else:
             torch.manual_seed(self.spec.seed)
             model = SkyReelsTransformer.from_config(self.spec.transformer)

@@ -23,8 +23,8 @@ _gated = dg.map_asset_specs(lambda spec: spec.replace_attributes(automation_cond
 
 defs = dg.Definitions(
     assets=[
-        ingest.source_videos, *_gated, dedup.duplicate_groups, *curation.pools, curation.balanced_pool, curation.dataset_256p,
-        training.latents_256p, *training.stages, generation.film,
+        ingest.source_videos, *_gated, dedup.duplicate_groups, *curation.pools, curation.balanced_pool, *curation.datasets,
+        *training.latents, *training.stages, generation.film,
     ],
     asset_checks=checks.gates,
     jobs=[batch_job, film_job],

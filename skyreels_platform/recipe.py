@@ -180,15 +180,35 @@ class ModelSettings(_Section):
         return self
 
 
+class DurationSettings(_Section):
+    """One duration of the buckets."""
+
+    num_frames: Annotated[Frames, Field(ge=5)]
+    """Frames per clip, 4k + 1 for the causal codec, at the training rate; one frame is an image and no duration."""
+    keep: Share = 1.0
+    """Share of the shots that fill this duration and stay in it; the others are cut to the next shorter one, or left out."""
+
+
 class DatasetSettings(_Section):
     """What one frozen data set feeds the model."""
 
     resolution: Count
     """Side in pixels of a square clip of this stage; other aspect ratios keep its area."""
-    num_frames: Frames
-    """Frames per clip, 4k + 1 for the causal codec."""
+    durations: Annotated[tuple[DurationSettings, ...], Field(strict=False, min_length=1)]
+    """Clip lengths; a shot gives clips of the longest that it fills."""
+    train_fps: Annotated[tuple[Literal[16, 24], ...], Field(strict=False, min_length=1)]
+    """Training rates that are taken; footage that normalizes to another one stays out."""
+    image_share: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the optimizer steps that see images, clips of one frame; 0 leaves images out."""
     max_clips_per_shot: Count
     """Clips cut from one shot, evenly spread, overlapping if the shot is short."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        counts = [duration.num_frames for duration in self.durations]
+        if len(set(counts)) < len(counts):
+            raise ValueError(f"durations of {counts} frames; each may come once")
+        return self
 
 
 class StageSettings(_Section):
@@ -387,8 +407,8 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         if isinstance(section, type) and issubclass(section, BaseModel):
             section = section.model_fields[str(part)].annotation
-        else:  # dict[str, Section]: any key leads to the value's type
-            section = section.__args__[1]
+        else:  # dict[str, Section] and tuple[Section, ...]: any key or place leads to the value's type
+            section = section.__args__[0 if isinstance(part, int) else 1]
     if isinstance(section, type) and issubclass(section, BaseModel):
         return list(section.model_fields)
     return []

@@ -22,15 +22,26 @@ from skyreels_platform.recipe import RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-STAGES = ("pretrain_256p", "diffusion_forcing")
+STAGES = ("pretrain_256p", "pretrain_360p", "pretrain_540p", "sft_540p", "diffusion_forcing", "sft_720p")
+DATASETS = ("256p", "360p", "540p", "sft_540p", "sft_720p")
 NUM_STEPS = 12
+BRIEF = 3
+"""Steps of the stages in between, which no test kills."""
+KILLED = ("pretrain_256p", "diffusion_forcing")
+
+
+def num_steps(stage: str) -> int:
+    """Optimizer steps of a stage in the micro recipe."""
+    return NUM_STEPS if stage in KILLED else BRIEF
+
+
 
 _CHANGES: dict[str, dict[str, Any]] = {
     "shots": {"transnet": False},
     "model": {"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 8, "ffn_dim": 32, "freq_dim": 16},
     "film": {"num_frames": 29, "base_num_frames": 17, "overlap_history": 5, "num_steps": 2, "upscale": 2},
 }
-_STAGE = {"num_steps": NUM_STEPS, "batch_size": 4, "checkpoint_every": 4, "warmup_steps": 2}
+_STAGE = {"batch_size": 4, "checkpoint_every": 4, "warmup_steps": 2}
 
 
 def micro_values() -> dict[str, Any]:
@@ -39,9 +50,10 @@ def micro_values() -> dict[str, Any]:
     values["name"] = "micro"
     for section, changes in _CHANGES.items():
         values[section] |= changes
-    values["datasets"]["256p"] |= {"max_clips_per_shot": 2}
+    for dataset in DATASETS:
+        values["datasets"][dataset] |= {"max_clips_per_shot": 2}
     for stage in STAGES:
-        values["stages"][stage] |= _STAGE
+        values["stages"][stage] |= {**_STAGE, "num_steps": num_steps(stage)}
     return values
 
 
@@ -54,20 +66,23 @@ def write_recipe(path: Path, values: dict[str, Any]) -> Path:
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value)  # numbers, texts, flags and lists are spelt alike
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value)  # numbers, texts and flags are spelt alike
 
 
 def render_footage(folder: Path) -> list[Path]:
-    """Two films of three shots, one coloured shape crossing each shot."""
+    """Two films of three shots, one coloured shape crossing each shot; the second has the rate that fine-tuning asks for."""
     folder.mkdir(parents=True)
     casts = {
         "one": (("red", "circle"), ("blue", "square"), ("green", "circle")),
         "two": (("yellow", "square"), ("red", "circle"), ("blue", "circle")),
     }
-    return [_render(folder / f"{name}.mp4", pairs) for name, pairs in casts.items()]
+    rates = {"one": 16, "two": 24}
+    return [_render(folder / f"{name}.mp4", pairs, rates[name]) for name, pairs in casts.items()]
 
 
-def _render(path: Path, pairs: tuple[tuple[str, str], ...]) -> Path:
+def _render(path: Path, pairs: tuple[tuple[str, str], ...], fps: int) -> Path:
     scenes = tuple(
         SceneSpec(
             num_frames=33, look=number, background=Background(level=(0.4, 0.62, 0.46)[number]),
@@ -75,7 +90,7 @@ def _render(path: Path, pairs: tuple[tuple[str, str], ...]) -> Path:
         )
         for number, (colour, shape) in enumerate(pairs)
     )  # fmt: skip
-    render_film(path, FilmSpec(name=path.stem, width=128, height=128, fps=16, scenes=scenes), seed=0)
+    render_film(path, FilmSpec(name=path.stem, width=128, height=128, fps=fps, scenes=scenes), seed=0)
     return path
 
 
@@ -111,8 +126,9 @@ class Micro:
         for made in ("store/checkpoints", "store/films", "work/runs", "work/films", *tables):
             shutil.rmtree(root / made)
         home = open_home(str(root))
-        for name in ("dataset_256p", "latents_256p"):
-            set_current(home.ledger, name, get_current(self.home.ledger, name))
+        for dataset in DATASETS:
+            for name in (f"dataset_{dataset}", f"latents_{dataset}"):
+                set_current(home.ledger, name, get_current(self.home.ledger, name))
         return home
 
 

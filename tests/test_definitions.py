@@ -14,7 +14,7 @@ from assets.partitions import ingest_batches
 from jobs.jobs import BATCH_ASSETS
 from skyreels_platform.curation.standing import GATES
 from skyreels_platform.definitions import defs
-from tests.micro import BIN, ROOT
+from tests.micro import BIN, DATASETS, ROOT, STAGES
 
 GOLDEN = ROOT / "tests" / "golden" / "asset_specs.json"
 HEAVY = (
@@ -23,8 +23,7 @@ HEAVY = (
 )  # fmt: skip
 CHAPTERS = {
     "source_videos", "shots", "scores", "embeddings", "captions", "duplicate_groups", "pool_256p", "pool_360p", "pool_540p",
-    "pool_sft_540p", "balanced_pool", "dataset_256p",
-    "latents_256p", "pretrain_256p", "diffusion_forcing", "film",
+    "pool_sft_540p", "balanced_pool", *(f"dataset_{name}" for name in DATASETS), *(f"latents_{name}" for name in DATASETS), *STAGES, "film",
 }  # fmt: skip
 
 
@@ -68,6 +67,18 @@ def test_every_asset_of_these_chapters_is_there_and_described():
     assert set(found) == CHAPTERS
     assert all(spec["described"] and spec["owners"] and spec["kinds"] and spec["group"] != "default" for spec in found.values())
     assert {name for name, spec in found.items() if spec["partitioned"] == "ingest_batches"} == set(BATCH_ASSETS)
+
+
+def test_each_stage_follows_the_papers_order_and_trains_on_its_own_data_set():
+    found = specs()
+    parents = {name: set(spec["deps"]) for name, spec in found.items()}
+    assert parents["dataset_256p"] == {"pool_256p", "captions"}
+    assert parents["dataset_sft_540p"] == parents["dataset_sft_720p"] == {"pool_sft_540p", "captions"}
+    assert [parents[f"latents_{name}"] for name in DATASETS] == [{f"dataset_{name}"} for name in DATASETS]
+    latents = ("256p", "360p", "540p", "sft_540p", "sft_540p", "sft_720p")
+    for stage, before, name in zip(STAGES, (None, *STAGES), latents, strict=False):
+        assert parents[stage] == {f"latents_{name}", *([before] if before else [])}
+    assert parents["film"] == {STAGES[-1]}
 
 
 def test_jobs_and_sensors_cover_the_graph():

@@ -13,7 +13,7 @@ from skyreels_platform.ledger.ids import content_id
 from skyreels_platform.media.decode import frames
 from skyreels_platform.media.probe import probe
 from tests.media import broken_files
-from tests.micro import NUM_STEPS, STAGES, Micro, result_of, skyreels, whole_home
+from tests.micro import DATASETS, STAGES, Micro, num_steps, result_of, skyreels, whole_home
 
 BATCH_ASSETS = ("source_videos", "shots", "scores", "captions")
 
@@ -32,7 +32,7 @@ def film(micro: Micro) -> dict[str, Any]:
 def test_the_demo_makes_a_film_of_several_windows(micro: Micro, film: dict[str, Any]):
     path = micro.home.fetch(film["path"])
     facts = probe(path)
-    assert (facts.num_frames, facts.width, facts.height) == (29, 64, 64) == (film["num_frames"], film["width"], film["height"])
+    assert (facts.num_frames, facts.width, facts.height) == (29, 128, 128) == (film["num_frames"], film["width"], film["height"])
     assert sum(1 for _ in frames(path)) == 29
     assert film["num_windows"] == len(windows(29, 17, 5)) == 2
     assert film["prompt"].split()[1] in {"red", "blue", "green", "yellow"}
@@ -53,12 +53,34 @@ def test_the_demo_says_where_everything_is(micro: Micro, film: dict[str, Any]):
 def test_checkpoints_are_published_whole_with_their_parents(micro: Micro, film: dict[str, Any]):
     rows = {row["stage"]: row for row in micro.home.ledger.rows("checkpoints").to_pylist()}
     assert set(rows) == set(STAGES)
-    assert rows["diffusion_forcing"]["checkpoint_id"] == film["checkpoint_id"]
-    assert rows["diffusion_forcing"]["parent_id"] == rows["pretrain_256p"]["checkpoint_id"]
-    assert {row["num_steps"] for row in rows.values()} == {NUM_STEPS}
-    for row in rows.values():
+    assert rows[STAGES[-1]]["checkpoint_id"] == film["checkpoint_id"]
+    parents = [None, *(rows[stage]["checkpoint_id"] for stage in STAGES[:-1])]
+    assert [rows[stage]["parent_id"] for stage in STAGES] == parents
+    assert {stage: row["num_steps"] for stage, row in rows.items()} == {stage: num_steps(stage) for stage in STAGES}
+    for stage, row in rows.items():
         assert verify_folder(micro.home.fetch(row["path"])) == []
-        assert micro.home.ledger.rows("seen", {"checkpoint_id": row["checkpoint_id"]}).num_rows == NUM_STEPS * 4
+        assert micro.home.ledger.rows("seen", {"checkpoint_id": row["checkpoint_id"]}).num_rows == num_steps(stage) * 4
+
+
+def test_fine_tuning_drops_the_fps_embedding_and_says_so(micro: Micro):
+    """From `sft_540p` on no model has one, and the manifest of the stage that removed it names the parameters."""
+    rows = {row["stage"]: row for row in micro.home.ledger.rows("checkpoints").to_pylist()}
+    has_it, removed = {}, {}
+    for stage in STAGES:
+        folder = micro.home.fetch(rows[stage]["path"])
+        has_it[stage] = json.loads((folder / "transformer" / "config.json").read_text())["inject_sample_info"]
+        removed[stage] = json.loads((folder / "manifest.json").read_text())["removed_parameters"]
+    assert has_it == {stage: stage.startswith("pretrain") for stage in STAGES}
+    assert {stage for stage, names in removed.items() if names} == {"sft_540p"}
+    assert {name.partition(".")[0] for name in removed["sft_540p"]} == {"fps_embedding", "fps_projection"}
+
+
+def test_fine_tuning_sees_24_frames_per_second_alone(micro: Micro):
+    clips = micro.home.ledger.query(
+        "SELECT dataset, train_fps, count(*) AS n FROM snapshots JOIN snapshot_clips USING (snapshot_id) GROUP BY ALL"
+    ).to_pylist()
+    rates = {dataset: {row["train_fps"] for row in clips if row["dataset"] == f"dataset_{dataset}"} for dataset in DATASETS}
+    assert rates == {"256p": {16, 24}, "360p": {16, 24}, "540p": {16, 24}, "sft_540p": {24}, "sft_720p": {24}}
 
 
 def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -80,7 +102,7 @@ def test_a_film_is_traced_to_every_source_that_training_saw(micro: Micro, film: 
     assert (tree["kind"], tree["id"]) == ("film", film["film_id"])
     assert ids(tree, "source") == {row["source_id"] for row in seen} == {content_id(path) for path in micro.sources}
     assert ids(tree, "shot") == {row["shot_id"] for row in seen}
-    assert len(ids(tree, "checkpoint")) == 2
+    assert len(ids(tree, "checkpoint")) == len(STAGES)
     by_path = json.loads(skyreels("trace", micro.home.fetch(film["path"]), "--home", micro.root, "--json").stdout)
     assert by_path == tree
 
@@ -106,7 +128,8 @@ def test_status_counts_the_batch_and_names_what_each_asset_stands_at(micro: Micr
     assert batch["shots"] == batch["captions"] == 6
     assert {gate["gate"]: gate["passed"] for gate in batch["gates"]} == {"no_source_lost": True, "captions_sound": True}
     assert status["current"]["film"] == film["film_id"]
-    assert set(status["current"]) == {"dataset_256p", "latents_256p", *STAGES, "film"}
+    made = {f"{kind}_{name}" for kind in ("dataset", "latents") for name in DATASETS}
+    assert set(status["current"]) == {*made, *STAGES, "film"}
     assert sum(row["shots"] for row in status["verdicts"] if row["stage"] == "256p") == 6
 
 
@@ -138,7 +161,7 @@ def versions(micro: Micro) -> dict[str, int]:
 def test_a_second_run_and_a_second_ingest_change_nothing(micro: Micro):
     before, standing = result_of(micro.home), versions(micro)
     logs = {path: path.stat().st_mtime_ns for path in micro.root.glob("work/*/*/*.log")}
-    assert len(logs) == 3
+    assert len(logs) == len(STAGES) + 1
     skyreels("run", *micro.options)
     assert result_of(micro.home) == before
     assert versions(micro) == standing, "a repeat must not even write an equal row"

@@ -10,6 +10,7 @@ import pytest
 
 from skyreels_platform.curation.balance import FIGURE_5
 from skyreels_platform.curation.pools import check_bounds
+from skyreels_platform.curation.snapshot import buckets_of
 from skyreels_platform.errors import RecipeError
 from skyreels_platform.recipe import RECIPES, Recipe, load_recipe
 
@@ -87,8 +88,21 @@ BAD_VALUES = {
     "no such rate": ("[film] fps", "fps = 25", "film.fps = 25: must be 16 or 24"),
     "no such ZeRO stage": ("[launch] zero_stage", "zero_stage = 4", "launch.zero_stage = 4: must be 0, 1, 2 or 3"),
     "frames that the codec cannot take": (
-        "[datasets.256p] num_frames", "num_frames = 16",
-        "datasets.256p.num_frames = 16: the codec needs 4k + 1 frames; write 13 or 17"),
+        "[datasets.256p] durations", "durations = [{ num_frames = 17 }, { num_frames = 16 }]",
+        "datasets.256p.durations.1.num_frames = 16: the codec needs 4k + 1 frames; write 13 or 17"),
+    "an image among the durations": (
+        "[datasets.256p] durations", "durations = [{ num_frames = 1 }]",
+        "datasets.256p.durations.0.num_frames = 1: must be greater than or equal to 5"),
+    "a duration twice": (
+        "[datasets.256p] durations", "durations = [{ num_frames = 17 }, { num_frames = 17, keep = 0.5 }]",
+        "datasets.256p: durations of [17, 17] frames; each may come once"),
+    "unknown key of a duration": (
+        "[datasets.256p] durations", "durations = [{ num_frames = 17, kept = 0.5 }]",
+        "datasets.256p.durations.0.kept = 0.5: unknown key; did you mean 'keep'?"),
+    "no such training rate": (
+        "[datasets.sft_540p] train_fps", "train_fps = [25]", "datasets.sft_540p.train_fps.0 = 25: must be 16 or 24"),
+    "nothing but images": (
+        "[datasets.256p] image_share", "image_share = 1.0", "datasets.256p.image_share = 1.0: must be less than 1"),
     "film frames that the codec cannot take": (
         "[film] num_frames", "num_frames = 64", "film.num_frames = 64: the codec needs 4k + 1 frames; write 61 or 65"),
     "mixture that is not one": (
@@ -239,6 +253,8 @@ def test_every_setting_is_written_out_unless_it_is_optional(name: str) -> None:
         assert set(getattr(recipe, section).model_dump()) - set(values[section]) <= optional, section
     for stage in recipe.stages:
         assert set(recipe.stages[stage].model_dump()) == set(values["stages"][stage]), stage
+    for name_ in recipe.datasets:
+        assert set(recipe.datasets[name_].model_dump()) == set(values["datasets"][name_]), name_
 
 
 def test_laptop_needs_no_download_and_makes_at_least_three_windows() -> None:
@@ -247,7 +263,21 @@ def test_laptop_needs_no_download_and_makes_at_least_three_windows() -> None:
     assert (recipe.launch.num_ranks, recipe.launch.zero_stage, recipe.launch.accelerator) == (2, 1, "cpu")
     film = recipe.film
     assert film.num_frames - film.base_num_frames >= 2 * (film.base_num_frames - film.overlap_history)
-    assert film.base_num_frames == recipe.datasets["256p"].num_frames, "a window is as long as what the model was trained on"
+    assert {duration.num_frames for data in recipe.datasets.values() for duration in data.durations} == {film.base_num_frames}, (
+        "a window is as long as what the model was trained on"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_data_sets_follow_the_paper(name: str) -> None:
+    """Images and videos together in the first two stages, then video alone; 24 frames per second from the first SFT on."""
+    data = load_recipe(name).datasets
+    assert list(data) == ["256p", "360p", "540p", "sft_540p", "sft_720p"]
+    assert [dataset.image_share > 0 for dataset in data.values()] == [True, True, False, False, False]
+    assert [dataset.train_fps for dataset in data.values()] == [(16, 24)] * 3 + [(24,)] * 2
+    sides = [dataset.resolution for dataset in data.values()]
+    assert sides == sorted(sides)
+    assert sides[0] < sides[1] < sides[-1]
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
@@ -256,8 +286,14 @@ def test_published_numbers_stand_in_the_large_recipes(name: str) -> None:
     rates = {stage: settings.learning_rate for stage, settings in recipe.stages.items()}
     assert (rates["pretrain_256p"], rates["pretrain_360p"], rates["pretrain_540p"]) == (1e-4, 2e-5, 2e-5)
     assert recipe.stages["pretrain_256p"].weight_decay == 0
-    assert [recipe.datasets[key].resolution for key in ("256p", "360p", "540p")] == [256, 360, 540]
-    assert recipe.datasets["540p"].num_frames == recipe.film.base_num_frames == 97
+    assert {key: max(duration.num_frames for duration in data.durations) for key, data in recipe.datasets.items()} == {
+        "256p": 97, "360p": 97, "540p": 97, "sft_540p": 97, "sft_720p": 121,
+    }
+    assert recipe.film.base_num_frames == 121
+    published = {"256p": (256, 448), "360p": (352, 640), "540p": (544, 960), "sft_540p": (544, 960), "sft_720p": (720, 1280)}
+    for key, data in recipe.datasets.items():
+        bucket = buckets_of(data, multiple=16).assign(1920, 1080, 500, 24)
+        assert (bucket.height, bucket.width) == published[key]
     film = recipe.film
     assert (film.overlap_history, film.shift, film.guidance_scale, film.addnoise_condition) == (17, 8, 6, 20)
     assert (recipe.text.dim, recipe.text.length) == (4096, 512)
@@ -269,14 +305,18 @@ def test_published_numbers_stand_in_the_large_recipes(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "low", "high"),
-    [("laptop", 5e5, 3e6), ("skyreels_v2_1.3b", 1.4354e9, 1.4356e9), ("skyreels_v2_14b", 14.2884e9, 14.2886e9)],
+    ("name", "embeds_fps", "low", "high"),
+    [
+        ("laptop", True, 5e5, 3e6), ("skyreels_v2_1.3b", True, 1.4354e9, 1.4356e9), ("skyreels_v2_1.3b", False, 1.4189e9, 1.4191e9),
+        ("skyreels_v2_14b", False, 14.2884e9, 14.2886e9),
+    ],
 )
-def test_model_has_the_published_number_of_parameters(name: str, low: float, high: float) -> None:
+def test_model_has_the_published_number_of_parameters(name: str, embeds_fps: bool, low: float, high: float) -> None:
+    """The 1.3B DF checkpoint carries the FPS embedding; the 14B ones were published after it was removed."""
     import torch
 
     from model.transformer import SkyReelsTransformer
 
     with torch.device("meta"):
-        network = SkyReelsTransformer.from_config(load_recipe(name).model.model_dump())
+        network = SkyReelsTransformer.from_config({**load_recipe(name).model.model_dump(), "inject_sample_info": embeds_fps})
     assert low <= sum(parameter.numel() for parameter in network.parameters()) <= high

@@ -124,7 +124,7 @@ def thresholds(
 
 @app.command()
 def train(
-    stage: Annotated[str, typer.Argument(help="pretrain_256p or diffusion_forcing.")],
+    stage: Annotated[str, typer.Argument(help="pretrain_256p, pretrain_360p, pretrain_540p, sft_540p, diffusion_forcing or sft_720p.")],
     home: HomeOption = None, recipe: RecipeOption = None, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """One training stage by hand, without Dagster: the same code as the asset, resuming from its newest checkpoint."""
@@ -136,7 +136,7 @@ def train(
 @app.command()
 def generate(
     prompt: Annotated[str, typer.Option(help="What the film shows. Default: the recipe's, else the commonest training caption.")] = "",
-    checkpoint: Annotated[str, typer.Option(help="Checkpoint id, or the stage whose newest one is used.")] = "diffusion_forcing",
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint id, or the stage whose newest one is used.")] = "sft_720p",
     seconds: Annotated[float | None, typer.Option(help="Length; the nearest legal frame count is used.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Default: the recipe's.", show_default=False)] = None,
     ar_step: Annotated[int | None, typer.Option(help="0 denoises all frames of a window together; larger values let earlier "

@@ -1,7 +1,7 @@
 """Frozen data sets: which clips a training stage sees, fixed by content hash.
 
-A clip is a span of a shot, cropped, resampled to 16 or 24 frames per second and scaled to its bucket. A snapshot takes the shots that
-passed its stage's pool, from batches whose gates all hold: the gate is read from the ledger here, so no way of starting a run goes
+A clip is a span of a shot, cropped, resampled to 16 or 24 frames per second and scaled to its bucket, or an image. A snapshot takes
+the shots that passed its pool, from batches whose gates all hold: the gate is read from the ledger here, so no way of starting a run goes
 around it. Its id is the hash of what it holds; freezing the same clips again gives the same snapshot.
 """
 
@@ -12,8 +12,9 @@ from fractions import Fraction
 from typing import Any
 
 from model.buckets import DualAxisBuckets, NoBucketError
+from skyreels_platform.curation.datasets import POOL_OF
 from skyreels_platform.curation.standing import failed_gates
-from skyreels_platform.errors import GateError
+from skyreels_platform.errors import GateError, RecipeError
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.current import set_current
 from skyreels_platform.ledger.ids import clip_id, snapshot_id
@@ -23,7 +24,7 @@ from skyreels_platform.recipe import DatasetSettings, Recipe
 SPATIAL_STRIDE = 8
 """Of both codecs (model.codec, which needs torch)."""
 
-SNAPSHOT_VERSION = "snapshot-2"
+SNAPSHOT_VERSION = "snapshot-3"
 """Raise it when the same shots would give other clips."""
 
 Row = dict[str, Any]
@@ -35,23 +36,28 @@ class Snapshot:
 
     snapshot_id: str
     num_clips: int
+    num_images: int
+    """Clips of one frame."""
     num_shots: int
     duration_s: float
+    """Of the clips that are no images."""
     excluded: dict[str, str]
     """Batch -> the gate that held it back."""
     unusable: dict[str, str]
     """Shot id -> why a shot that passed its pool fits no bucket."""
 
 
-def freeze(home: Home, dataset: str, *, stage: str, recipe: Recipe) -> Snapshot:
-    """Freeze data set `dataset` from the shots that pass pool `stage` and make it current.
+def freeze(home: Home, name: str, *, recipe: Recipe) -> Snapshot:
+    """Freeze data set `name` (one of `datasets.POOL_OF`) from the shots that pass its pool, and make it current as `dataset_<name>`.
 
-    Raises GateError if no clip is left, saying what held them back.
+    Raises RecipeError if the recipe does not describe it, GateError if no clip is left, saying what held them back.
     """
-    settings = recipe.datasets[stage]
-    multiple = SPATIAL_STRIDE * recipe.model.patch_size[1]  # pixels per token side
+    dataset, stage = f"dataset_{name}", POOL_OF[name]
+    settings = recipe.datasets.get(name)
+    if settings is None:
+        raise RecipeError(f"recipe {recipe.name!r} has no section datasets.{name}; add it (recipes/laptop.toml shows every key)")
+    buckets = buckets_of(settings, SPATIAL_STRIDE * recipe.model.patch_size[1])
     excluded = failed_gates(home)
-    buckets = DualAxisBuckets(resolution=settings.resolution, multiple=multiple, frame_counts=[settings.num_frames])
     clips: list[Row] = []
     unusable: dict[str, str] = {}
     for shot in _passed_shots(home, stage):
@@ -65,7 +71,7 @@ def freeze(home: Home, dataset: str, *, stage: str, recipe: Recipe) -> Snapshot:
         raise GateError(_why_empty(home, dataset, stage, excluded, unusable))
     key = snapshot_id(dataset, [(clip["clip_id"], clip["caption"]) for clip in clips])
     own = provenance(SNAPSHOT_VERSION, settings, [clip.pop("parent") for clip in clips])
-    duration = sum(clip["num_frames"] / clip["train_fps"] for clip in clips)
+    duration = sum(clip["num_frames"] / clip["train_fps"] for clip in clips if clip["num_frames"] > 1)
     home.ledger.replace("snapshot_clips", key, [{**clip, "snapshot_id": key, "provenance": own} for clip in clips])
     home.ledger.merge("snapshots", [{
         "snapshot_id": key, "dataset": dataset, "num_clips": len(clips), "duration_s": duration,
@@ -73,8 +79,17 @@ def freeze(home: Home, dataset: str, *, stage: str, recipe: Recipe) -> Snapshot:
     }])  # fmt: skip
     set_current(home.ledger, dataset, key)
     return Snapshot(
-        snapshot_id=key, num_clips=len(clips), num_shots=len({clip["shot_id"] for clip in clips}), duration_s=duration,
-        excluded=excluded, unusable=unusable,
+        snapshot_id=key, num_clips=len(clips), num_images=sum(clip["num_frames"] == 1 for clip in clips),
+        num_shots=len({clip["shot_id"] for clip in clips}), duration_s=duration, excluded=excluded, unusable=unusable,
+    )  # fmt: skip
+
+
+def buckets_of(settings: DatasetSettings, multiple: int) -> DualAxisBuckets:
+    """The buckets of one data set; multiple: pixels per token side."""
+    return DualAxisBuckets(
+        resolution=settings.resolution, multiple=multiple, train_fps=settings.train_fps,
+        frame_counts=[*([1] if settings.image_share else []), *(duration.num_frames for duration in settings.durations)],
+        keep={duration.num_frames: duration.keep for duration in settings.durations},
     )  # fmt: skip
 
 
@@ -97,7 +112,7 @@ def _clips(shot: Row, buckets: DualAxisBuckets, settings: DatasetSettings) -> li
     """Up to `max_clips_per_shot` clips of the shot's clean rectangle, evenly spread over the shot, overlapping where it is short."""
     length = shot["end_frame"] - shot["start_frame"]
     fps = Fraction(shot["fps_num"], shot["fps_den"]) if shot["media"] == "video" else Fraction(24)
-    bucket = buckets.assign(shot["width"], shot["height"], length, fps)
+    bucket = buckets.assign(shot["width"], shot["height"], length, fps, key=shot["shot_id"])
     span = min(length, -(-(bucket.num_frames - 1) * fps // bucket.train_fps) + 1)  # source frames that one clip covers
     count = min(settings.max_clips_per_shot, 1 + (length - span) // 2)  # starts at least two frames apart
     starts = [round(k * (length - span) / max(1, count - 1)) for k in range(count)]

@@ -342,12 +342,12 @@ _DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 # Film -> frames per second and its shots. A word names a flaw, a camera motion, `leader` (black), `copy` (near-duplicate of
 # another film's clean shot) or `clean`, a training shot; what follows the slash is the transition into the shot.
 _PROGRAMME: dict[str, tuple[int, str]] = {
-    "carnival": (16, "leader clean clean clean clean/dissolve clean clean freeze clean clean clean/fade clean subtitle clean"),
-    "toybox": (16, "clean clean clean blur clean clean/dissolve clean clean logo clean clean clean freeze clean"),
-    "parade": (24, "clean/fade clean clean flash clean clean dark clean clean/fade clean clean clean freeze_tail clean"),
+    "carnival": (24, "leader clean clean clean clean/dissolve clean clean freeze clean clean clean/fade clean subtitle clean"),
+    "toybox": (24, "clean clean clean blur clean clean/dissolve clean clean logo clean clean clean freeze clean"),
+    "parade": (16, "clean/fade clean clean flash clean clean dark clean clean/fade clean clean clean freeze_tail clean"),
     "balcony": (16, "pan_left clean clean zoom_in clean roll_clockwise clean tilt_up clean letterbox clean/dissolve clean "
                     "handheld clean"),
-    "remix": (16, "clean copy clean pan_right clean subtitle clean mosaic clean logo clean copy clean blur"),
+    "remix": (24, "clean copy clean pan_right clean subtitle clean mosaic clean logo clean copy clean blur"),
 }
 _COPIES = {("remix", 1): ("carnival", 2, ("crop", "brighter")), ("remix", 11): ("toybox", 1, ("brighter", "subtitle"))}
 _CAMERA_SPEEDS = {"pan_left": 0.15, "pan_right": 0.15, "tilt_up": 0.15, "zoom_in": 0.2, "roll_clockwise": 15.0, "handheld": 0.08}

@@ -104,7 +104,9 @@ def _recipe_facts(recipe: Recipe) -> dict[str, object]:
     }  # fmt: skip
     for name, dataset in recipe.datasets.items():
         values[f"Data set {name}"] = (
-            f"{dataset.resolution} pixels, {dataset.num_frames} frames, at most {count(dataset.max_clips_per_shot, 'clip')} per shot"
+            f"{dataset.resolution} pixels, {', '.join(str(duration.num_frames) for duration in dataset.durations)} frames at "
+            f"{' and '.join(map(str, dataset.train_fps))} per second, at most {count(dataset.max_clips_per_shot, 'clip')} per shot"
+            + (f", {dataset.image_share:.0%} of the steps on images" if dataset.image_share else "")
         )
     for name, stage in recipe.stages.items():
         values[f"Stage {name}"] = (

@@ -34,18 +34,37 @@ SPEC = "spec.json"
 class StageInputs:
     """Where a stage stands in the graph."""
 
-    latents: str
-    """Asset whose current latents it trains on."""
+    dataset: str
+    """Name of the data set that it trains on."""
     parent: str | None
     """Stage whose current checkpoint it starts from; None = from scratch."""
     model_kind: str
     """full_sequence | diffusion_forcing: what the result may be used for; the config alone cannot tell."""
+    embeds_fps: bool = False
+    """Whether the model still carries the recipe's FPS embedding; it goes where all data has 24 frames per second (paper)."""
+
+    @property
+    def latents(self) -> str:
+        """Asset whose current latents it trains on."""
+        return f"latents_{self.dataset}"
+
+
+def _stage(dataset: str, parent: str | None, model_kind: str, *, embeds_fps: bool = False) -> StageInputs:
+    return StageInputs(dataset=dataset, parent=parent, model_kind=model_kind, embeds_fps=embeds_fps)
 
 
 STAGES: dict[str, StageInputs] = {
-    "pretrain_256p": StageInputs(latents="latents_256p", parent=None, model_kind="full_sequence"),
-    "diffusion_forcing": StageInputs(latents="latents_256p", parent="pretrain_256p", model_kind="diffusion_forcing"),
+    "pretrain_256p": _stage("256p", None, "full_sequence", embeds_fps=True),
+    "pretrain_360p": _stage("360p", "pretrain_256p", "full_sequence", embeds_fps=True),
+    "pretrain_540p": _stage("540p", "pretrain_360p", "full_sequence", embeds_fps=True),
+    "sft_540p": _stage("sft_540p", "pretrain_540p", "full_sequence"),
+    "diffusion_forcing": _stage("sft_540p", "sft_540p", "diffusion_forcing"),
+    "sft_720p": _stage("sft_720p", "diffusion_forcing", "diffusion_forcing"),
 }
+"""In the paper's order (4.3): each starts from the one that it names as its parent, whatever the resolution."""
+
+FILM_STAGE = [stage for stage, inputs in STAGES.items() if inputs.model_kind == "diffusion_forcing"][-1]
+"""The stage that films are made from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +85,14 @@ class StagePlan:
 def plan_stage(home: Home, recipe: Recipe, stage: str) -> StagePlan:
     """Resolve a stage's inputs from what the ledger says is current, and write its spec into the run folder."""
     if stage not in STAGES or stage not in recipe.stages:
-        raise LedgerError(f"no stage {stage!r}; known: {', '.join(sorted(set(STAGES) & set(recipe.stages)))}")
+        known = ", ".join(name for name in STAGES if name in recipe.stages)
+        raise LedgerError(f"no stage {stage!r}; known, in the graph's order: {known}")
     inputs, settings, launch = STAGES[stage], recipe.stages[stage], recipe.launch
     latents_id = get_current(home.ledger, inputs.latents)
     parent_id = get_current(home.ledger, inputs.parent) if inputs.parent else None
     parent = _checkpoint_row(home, parent_id) if parent_id else None
     values = {
-        **settings.model_dump(), "stage": stage, "transformer": recipe.model.model_dump(mode="json"),
+        **settings.model_dump(), "stage": stage, "transformer": transformer_config(recipe, inputs),
         "seed": recipe.seed * 1000 + settings.seed, "zero_stage": launch.zero_stage, "dtype": launch.dtype,
         "accelerator": launch.accelerator, "threads_per_rank": launch.threads_per_rank,
         "latents_dir": str(home.fetch(f"latents/{latents_id}").absolute()),
@@ -85,6 +105,12 @@ def plan_stage(home: Home, recipe: Recipe, stage: str) -> StagePlan:
     spec = TrainSpec(**values, run_dir=str(run_dir))
     write_json(run_dir / SPEC, spec.to_dict())
     return StagePlan(stage=stage, spec=spec, latents_id=latents_id, parent_id=parent_id, provenance=own)
+
+
+def transformer_config(recipe: Recipe, inputs: StageInputs) -> dict[str, Any]:
+    """diffusers config of a stage's model: the recipe's, without the FPS embedding where the stage has none."""
+    config = recipe.model.model_dump(mode="json")
+    return {**config, "inject_sample_info": config["inject_sample_info"] and inputs.embeds_fps}
 
 
 def train_stage(plan: StagePlan, recipe: Recipe, *, env: Mapping[str, str] | None = None,
@@ -140,6 +166,8 @@ def publish_stage(home: Home, recipe: Recipe, plan: StagePlan, *, run_id: str) -
 
 
 def _publish(home: Home, recipe: Recipe, plan: StagePlan, run_id: str) -> dict[str, Any]:
+    from model.growth import removed_parameters
+
     metrics = validate_stage(plan)
     newest = find_checkpoints(plan.run_dir)[-1].path
     weights = newest / ("ema" if (newest / "ema").is_dir() else "transformer")
@@ -162,8 +190,12 @@ def _publish(home: Home, recipe: Recipe, plan: StagePlan, run_id: str) -> dict[s
             shutil.copy(plan.run_dir / name, folder / name)
 
     staged = home.work / "publish" / key
-    manifest = {**row, "metrics": metrics, "recipe": recipe.model_dump(mode="json"), "weights": weights.name,
-                "incidents": incidents_of(plan.run_dir)}  # fmt: skip
+    parent = plan.spec.parent_dir
+    manifest = {
+        **row, "metrics": metrics, "recipe": recipe.model_dump(mode="json"), "weights": weights.name,
+        "removed_parameters": removed_parameters(parent, plan.spec.transformer) if parent else [],
+        "incidents": incidents_of(plan.run_dir),
+    }  # fmt: skip
     write_folder(staged, fill, manifest)
     home.store.upload(staged, row["path"])
     shutil.rmtree(staged)

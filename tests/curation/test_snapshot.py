@@ -56,7 +56,7 @@ def open_gates(home: Home, batch: str) -> None:
 
 
 def frozen(home: Home) -> Snapshot:
-    return freeze(home, "dataset_256p", stage="256p", recipe=RECIPE)
+    return freeze(home, "256p", recipe=RECIPE)
 
 
 @pytest.fixture

@@ -352,7 +352,7 @@ def test_library_holds_something_to_reject_of_every_kind(library):
     assert {shot.camera for shot in shots} >= {"pan_left", "pan_right", "tilt_up", "zoom_in", "roll_clockwise", "handheld"}
     assert {mix.type for truth in truths for mix in truth.gradual} == {"dissolve", "fade_out_to_black", "fade_from_black"}
     assert truths[0].black[0] == (0, 24)
-    assert sorted(truth.fps for truth in truths) == [16, 16, 16, 16, 24]
+    assert sorted(truth.fps for truth in truths) == [16, 16, 24, 24, 24]
     assert [shot.copy_of for shot in shots if shot.copy_of] == ["carnival:2", "toybox:1"]
 
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from model.buckets import ASPECTS, Bucket, BucketSampler, DualAxisBuckets, NoBucketError, normalize_fps, rank_slice
+from model.buckets import ASPECTS, Bucket, BucketSampler, DualAxisBuckets, JointSampler, NoBucketError, normalize_fps, rank_slice
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,6 @@ def test_nearest_aspect(width, height, expected):
         (120, 30, (33, 24)),
         (193, 32, (97, 16)),
         (192, 32, (33, 16)),
-        (32, 24, (1, 24)),
         (1, 24, (1, 24)),
         (1, 0, (1, 24)),  # images have no rate
         (100_000, 60, (97, 24)),
@@ -124,7 +123,7 @@ def test_a_clip_is_never_sampled_beyond_its_last_frame(fps):
     ("arguments", "reason"),
     [
         ((64, 64, 20, 24), "too short: 20 frames at 24 fps give 20 at 24 fps, the shortest bucket needs 33"),
-        ((64, 64, 1, 24), "too short: 1 frames"),
+        ((64, 64, 1, 24), "an image, and these buckets take video only"),
         ((64, 64, 97, 12), "at least 16"),
         ((64, 64, 97, 0), "positive number"),
         ((0, 64, 97, 24), "no picture"),
@@ -145,11 +144,49 @@ def test_a_clip_without_a_bucket_has_a_reason(arguments, reason):
         ({"aspects": ()}, "at least one"),
         ({"resolution": 8}, "resolution is 8"),
         ({"multiple": 0}, "multiple 0"),
+        ({"keep": {49: 0.5}}, r"keep is \{49: 0.5\}"),
+        ({"keep": {33: 1.5}}, r"keep is \{33: 1.5\}"),
+        ({"train_fps": (24, 25)}, r"training rates \[25\]"),
     ],
 )
 def test_impossible_buckets_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         buckets(**options)
+
+
+def test_a_film_never_becomes_an_image_and_an_image_never_a_film():
+    with pytest.raises(NoBucketError, match="too short: 32 frames"):
+        buckets(frame_counts=(1, 33)).assign(64, 64, 32, 24)
+    with pytest.raises(NoBucketError, match="a video, and these buckets take images only"):
+        buckets(frame_counts=(1,)).assign(64, 64, 97, 24)
+    assert buckets(frame_counts=(1, 33)).assign(64, 64, 1, 24).num_frames == 1
+
+
+@pytest.mark.parametrize(("fps", "fits"), [(24, True), (23.976, True), (30, True), (60, True), (16, False), (18, False), (32, False)])
+def test_buckets_of_one_rate_take_what_normalizes_to_it(fps: float, fits: bool):
+    only_24 = buckets(train_fps=(24,))
+    if fits:
+        assert only_24.assign(64, 64, 500, fps).train_fps == 24
+    else:
+        with pytest.raises(NoBucketError, match="trains at 16, and these buckets take 24 alone"):
+            only_24.assign(64, 64, 500, fps)
+    assert only_24.assign(64, 64, 1, 0).num_frames == 1, "an image has no rate"
+
+
+def test_a_keep_probability_sends_its_share_to_the_next_shorter_duration():
+    chosen = buckets(keep={97: 0.3, 33: 0.5})
+    counts = Counter()
+    for number in range(4000):
+        try:
+            counts[chosen.assign(64, 64, 97, 24, key=f"shot_{number}").num_frames] += 1
+        except NoBucketError as error:
+            assert "left out by chance: the buckets of [33, 97] frames keep [0.5, 0.3]" in str(error)
+            counts[0] += 1
+    assert counts[97] / 4000 == pytest.approx(0.3, abs=0.03)
+    assert counts[33] / 4000 == pytest.approx(0.35, abs=0.03)
+    assert counts[0] / 4000 == pytest.approx(0.35, abs=0.03)
+    fates = [buckets(keep={97: 0.3}).assign(64, 64, 97, 24, key=f"shot_{number}") for number in range(50)]
+    assert fates == [buckets(keep={97: 0.3}).assign(64, 64, 97, 24, key=f"shot_{number}") for number in range(50)]
 
 
 MIXED = ["a"] * 40 + ["b"] * 23 + ["c"] * 9 + ["d"] * 3 + ["e"]
@@ -184,7 +221,7 @@ def test_a_batch_depends_on_seed_and_step_alone():
 def test_the_order_is_frozen():
     """A change of these numbers breaks the exact resume of every run in progress."""
     sampler = BucketSampler(["a", "b", "a", "a", "b", "a", "a"], 2, seed=7)
-    assert [sampler.batch(step) for step in range(7)] == [[6, 2], [0, 5], [4, 1], [3, 3], [4, 1], [0, 5], [2, 6]]
+    assert [sampler.batch(step) for step in range(7)] == [[6, 2], [0, 5], [3, 3], [4, 1], [4, 1], [0, 5], [2, 6]]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 8, 16, 100])
@@ -193,7 +230,7 @@ def test_every_clip_comes_once_per_pass(batch_size):
     clips_of = {key: {clip for clip, other in enumerate(bucket_of) if other == key} for key in set(bucket_of)}
     sampler = BucketSampler(bucket_of, batch_size, seed=3)
     streams = {key: [] for key in clips_of}
-    for step in range(20 * len(bucket_of) // batch_size + 20):
+    for step in range(20 * len(bucket_of) // batch_size + 100):
         batch = sampler.batch(step)
         streams[bucket_of[batch[0]]].extend(batch)
     for key, stream in streams.items():
@@ -203,6 +240,58 @@ def test_every_clip_comes_once_per_pass(batch_size):
         assert all(set(one) == clips_of[key] for one in passes)
         if count > 8:
             assert len({tuple(one) for one in passes}) > 1  # each pass is shuffled anew
+
+
+SIZES = {"a": 8, "b": 12, "c": 4, "d": 20, "e": 8}
+
+
+def test_each_bucket_has_its_own_batch_size_and_every_clip_still_comes_once_per_pass():
+    bucket_of = shuffled(MIXED)
+    sampler = BucketSampler(bucket_of, SIZES, seed=3)
+    streams = {key: [] for key in SIZES}
+    for number in range(400):
+        batch = sampler.batch(number)
+        (key,) = {bucket_of[clip] for clip in batch}
+        assert len(batch) == SIZES[key]
+        streams[key].extend(batch)
+    assert [BucketSampler(bucket_of, SIZES, seed=3).batch(number) for number in range(0, 400, 41)] == [
+        sampler.batch(number) for number in range(0, 400, 41)
+    ]
+    passes = {key: len(stream) / bucket_of.count(key) for key, stream in streams.items()}
+    assert min(passes.values()) > 20
+    for key, stream in streams.items():
+        count = bucket_of.count(key)
+        assert abs(passes[key] / passes["a"] - 1) < 0.25, "a larger batch comes less often, so no clip is favoured"
+        assert all(len(set(stream[start : start + count])) == count for start in range(0, len(stream) - count + 1, count))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 1.0])
+def test_images_come_in_their_share_and_evenly(share: float):
+    bucket_of = shuffled(MIXED)
+    is_image = [key in "de" for key in bucket_of]
+    sampler = JointSampler(bucket_of, is_image, SIZES, seed=2, image_share=share)
+    kinds = []
+    for number in range(400):
+        batch = sampler.batch(number)
+        assert len({bucket_of[clip] for clip in batch}) == 1
+        kinds.append(is_image[batch[0]])
+    assert sum(kinds) == share * 400
+    for start in range(0, 400, 20):
+        assert sum(kinds[start : start + 20]) == share * 20
+    late = JointSampler(bucket_of, is_image, SIZES, seed=2, image_share=share)
+    assert [late.batch(number) for number in (399, 7, 123)] == [sampler.batch(number) for number in (399, 7, 123)]
+
+
+def test_one_kind_alone_is_drawn_whatever_the_share():
+    films = JointSampler(["a", "b"] * 5, [False] * 10, 2, seed=0, image_share=0.3)
+    images = JointSampler(["a", "b"] * 5, [True] * 10, 2, seed=0, image_share=0.3)
+    plain = BucketSampler(["a", "b"] * 5, 2, seed=0)
+    for number in range(30):
+        assert films.batch(number) == images.batch(number) == plain.batch(number)
+    with pytest.raises(ValueError, match="0 clips"):
+        JointSampler([], [], 2, seed=0, image_share=0.3)
+    with pytest.raises(ValueError, match="batch number is -1"):
+        films.batch(-1)
 
 
 def test_buckets_come_in_proportion_to_their_clips():
@@ -222,8 +311,8 @@ def test_buckets_come_in_proportion_to_their_clips():
 def test_small_buckets_do_not_all_come_at_once():
     bucket_of = [clip // 2 for clip in range(64)]  # 32 buckets of 2 clips, batch 8: each is due every 4 epochs
     sampler = BucketSampler(bucket_of, 8, seed=0)
-    assert sampler._first_step(4) == 32
-    sizes = [sampler._first_step(epoch + 1) - sampler._first_step(epoch) for epoch in range(4)]
+    assert sampler._first_batch(4) == 32
+    sizes = [sampler._first_batch(epoch + 1) - sampler._first_batch(epoch) for epoch in range(4)]
     assert max(sizes) < 20
 
 
@@ -252,7 +341,7 @@ def test_samplers_refuse_nonsense():
         BucketSampler([], 8, seed=0)
     with pytest.raises(ValueError, match="batches of 0"):
         BucketSampler(["a"], 0, seed=0)
-    with pytest.raises(ValueError, match="step is -1"):
+    with pytest.raises(ValueError, match="batch number is -1"):
         BucketSampler(["a"], 1, seed=0).batch(-1)
 
 

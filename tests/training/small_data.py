@@ -8,17 +8,17 @@ from skyreels_platform.home import Home
 from skyreels_platform.ledger.current import set_current
 from skyreels_platform.recipe import Recipe
 from skyreels_platform.training.encode import LatentsResult, encode_snapshot
-from tests.micro import micro_values, render_footage
+from tests.micro import DATASETS, NUM_STEPS, micro_values, render_footage
 
 STARTS = (0, 8, 33, 41, 66, 74)
 
 
 def small_recipe(**stage: Any) -> Recipe:
-    """The micro recipe on one rank; the keywords change both stages."""
+    """The micro recipe on one rank; the keywords change every stage."""
     values = micro_values()
     values["launch"]["num_ranks"] = 1
     for settings in values["stages"].values():
-        settings |= stage
+        settings |= {"num_steps": NUM_STEPS, **stage}
     return Recipe.model_validate(values)
 
 
@@ -40,5 +40,6 @@ class SmallData:
 
     def encode(self, key: str, recipe: Recipe) -> LatentsResult:
         result = encode_snapshot(self.home, key, recipe.codec, recipe.text)
-        set_current(self.home.ledger, "latents_256p", result.latents_id)
+        for dataset in DATASETS:
+            set_current(self.home.ledger, f"latents_{dataset}", result.latents_id)
         return result

@@ -1,4 +1,4 @@
-"""Both training stages from plan to published checkpoint, through DeepSpeed's launcher on one rank."""
+"""Training stages from plan to published checkpoint, through the launcher on one rank: the first, and the one that changes the model."""
 
 import json
 import shutil
@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 
 from model.checkpoint import find_checkpoints, verify_folder
 from model.journal import LOSSES, SEEN, read_lines
+from skyreels_platform.curation.datasets import POOL_OF
 from skyreels_platform.errors import LedgerError, TrainingError
-from skyreels_platform.ledger.current import get_current
+from skyreels_platform.ledger.current import get_current, set_current
 from skyreels_platform.ledger.tables import TABLES
 from skyreels_platform.training.stages import (
+    FILM_STAGE,
     STAGES,
     StagePlan,
     is_complete,
@@ -30,10 +32,13 @@ from tests.micro import NUM_STEPS
 from tests.training.small_data import STARTS, SmallData, small_recipe
 
 RECIPE = small_recipe()
+TRAINED = ("pretrain_256p", "sft_540p")
+BETWEEN = ("pretrain_360p", "pretrain_540p")
+"""Stages that stand at the first one's checkpoint here: they differ from it in data and rates alone."""
 
 
 class Trained:
-    """A home in which both stages were trained and published."""
+    """A home in which two stages were trained and published."""
 
     def __init__(self, root: Path) -> None:
         self.data = SmallData(root)
@@ -42,8 +47,10 @@ class Trained:
         self.latents = self.data.encode("snap_1", RECIPE)
         self.plans: dict[str, StagePlan] = {}
         self.rows: dict[str, dict[str, Any]] = {}
-        for stage in STAGES:
+        for stage in TRAINED:
             self.plans[stage], self.rows[stage] = self.make(stage)
+            for other in BETWEEN:
+                set_current(self.home.ledger, other, self.rows["pretrain_256p"]["checkpoint_id"])
 
     def make(self, stage: str) -> tuple[StagePlan, dict[str, Any]]:
         plan = plan_stage(self.home, RECIPE, stage)
@@ -56,7 +63,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(tmp_path_factory.mktemp("trained"))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", TRAINED)
 def test_a_published_checkpoint_is_whole_and_current(stage: str, trained: Trained):
     row = trained.rows[stage]
     folder = trained.home.fetch(row["path"])
@@ -72,14 +79,33 @@ def test_a_published_checkpoint_is_whole_and_current(stage: str, trained: Traine
     assert all(torch.equal(ema[key], stored[key]) for key in ema), "what is published is the moving average"
 
 
-def test_the_second_stage_starts_from_the_first(trained: Trained):
-    first, second = (trained.rows[stage] for stage in STAGES)
+def test_a_stage_starts_from_its_parents_weights(trained: Trained):
+    first, second = (trained.rows[stage] for stage in TRAINED)
     assert (first["parent_id"], second["parent_id"]) == (None, first["checkpoint_id"])
-    assert trained.plans["diffusion_forcing"].spec.parent_dir == str(trained.home.fetch(first["path"]) / "transformer")
+    assert trained.plans["sft_540p"].spec.parent_dir == str(trained.home.fetch(first["path"]) / "transformer")
     assert first["weights_hash"] != second["weights_hash"]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+def test_the_first_fine_tuning_removes_the_fps_embedding_and_its_manifest_names_what_went(trained: Trained):
+    folders = [trained.home.fetch(trained.rows[stage]["path"]) for stage in TRAINED]
+    configs = [json.loads((folder / "transformer" / "config.json").read_text()) for folder in folders]
+    assert [config["inject_sample_info"] for config in configs] == [True, False]
+    removed = [json.loads((folder / "manifest.json").read_text())["removed_parameters"] for folder in folders]
+    names = [set(load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")) for folder in folders]
+    assert removed == [[], sorted(names[0] - names[1])]
+    assert {name.partition(".")[0] for name in removed[1]} == {"fps_embedding", "fps_projection"}
+
+
+def test_the_table_of_stages_is_a_chain():
+    """Every parent stands before its child, and films come from the end: another stage in between is a line of the table."""
+    names = list(STAGES)
+    assert [inputs.parent for inputs in STAGES.values()] == [None, *names[:-1]]
+    assert [inputs.model_kind for inputs in STAGES.values()] == ["full_sequence"] * 4 + ["diffusion_forcing"] * 2
+    assert [name for name, inputs in STAGES.items() if inputs.embeds_fps] == names[:3]
+    assert (FILM_STAGE, {inputs.dataset for inputs in STAGES.values()}) == (names[-1], set(POOL_OF))
+
+
+@pytest.mark.parametrize("stage", TRAINED)
 def test_every_clip_of_every_step_is_in_the_ledger(stage: str, trained: Trained):
     rows = trained.home.ledger.rows("seen", {"checkpoint_id": trained.rows[stage]["checkpoint_id"]}).to_pylist()
     assert [(row["step"], row["position"]) for row in rows] == [(step, position) for step in range(NUM_STEPS) for position in range(4)]
@@ -91,7 +117,7 @@ def test_every_clip_of_every_step_is_in_the_ledger(stage: str, trained: Trained)
 def test_a_repeat_trains_nothing_and_writes_nothing(trained: Trained):
     logs = {stage: (plan.run_dir / "train.log").stat().st_mtime_ns for stage, plan in trained.plans.items()}
     versions = {table: trained.home.ledger.version(table) for table in TABLES}
-    for stage in STAGES:
+    for stage in TRAINED:
         plan, row = trained.make(stage)
         assert (plan, row) == (trained.plans[stage], trained.rows[stage])
         assert published(trained.home, plan) == row
@@ -150,7 +176,7 @@ def test_a_damaged_run_is_not_published(damage: Callable[[Path], None], message:
     damage(tmp_path / "run")
     with pytest.raises(TrainingError, match=message):
         publish_stage(trained.home, RECIPE, copy, run_id="test")
-    assert trained.home.ledger.rows("checkpoints").num_rows == len(STAGES)
+    assert trained.home.ledger.rows("checkpoints").num_rows == len(TRAINED)
 
 
 def test_a_stage_without_its_inputs_says_what_makes_them(tmp_path: Path):
@@ -159,9 +185,9 @@ def test_a_stage_without_its_inputs_says_what_makes_them(tmp_path: Path):
         plan_stage(data.home, RECIPE, "pretrain_256p")
     data.snapshot("snap_1", ["a red circle"])
     data.encode("snap_1", RECIPE)
-    with pytest.raises(LedgerError, match="pretrain_256p has not been made yet"):
+    with pytest.raises(LedgerError, match="sft_540p has not been made yet"):
         plan_stage(data.home, RECIPE, "diffusion_forcing")
-    with pytest.raises(LedgerError, match="no stage 'pretrain_512p'; known: diffusion_forcing, pretrain_256p"):
+    with pytest.raises(LedgerError, match="no stage 'pretrain_512p'; known, in the graph's order: pretrain_256p, pretrain_360p"):
         plan_stage(data.home, RECIPE, "pretrain_512p")
 
 
