@@ -7,10 +7,10 @@ Peak memory of a step grows with what is kept per token, so it is described by t
 Attention adds nothing quadratic: its kernels keep one number per row. The paper profiles each bucket on its GPUs instead (4.2).
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -67,9 +67,9 @@ class MemoryModel:
 
 
 def batch_sizes(
-    buckets: Mapping[Hashable, tuple[int, int]], *, batch_size: int, multiple: int = 1, memory: MemoryModel | None = None,
+    buckets: Mapping[Any, tuple[int, int]], *, batch_size: int, multiple: int = 1, memory: MemoryModel | None = None,
     budget_bytes: float = 0.0,
-) -> dict[Hashable, int]:  # fmt: skip
+) -> dict[Any, int]:  # fmt: skip
     """Clips per batch of each bucket.
 
     buckets: key -> (tokens of one clip, clips in the data). batch_size: clips per batch of the bucket with the most tokens. The others

@@ -9,6 +9,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -171,7 +172,7 @@ class BucketSampler:
     exact share rounded to a whole batch, so a bucket smaller than the batch gets its turn every few epochs.
     """
 
-    def __init__(self, bucket_of: Sequence[Hashable], batch_size: int | Mapping[Hashable, int], seed: int) -> None:
+    def __init__(self, bucket_of: Sequence[Hashable], batch_size: int | Mapping[Any, int], seed: int) -> None:
         """bucket_of: the bucket of each clip, by position. batch_size: clips per batch, one number or one per bucket."""
         ordinal_of: dict[Hashable, int] = {}
         ordinals = np.fromiter((ordinal_of.setdefault(key, len(ordinal_of)) for key in bucket_of), np.int64, len(bucket_of))
@@ -256,7 +257,7 @@ class JointSampler:
     """
 
     def __init__(
-        self, bucket_of: Sequence[Hashable], is_image: Sequence[bool], batch_size: int | Mapping[Hashable, int], seed: int, *,
+        self, bucket_of: Sequence[Hashable], is_image: Sequence[bool], batch_size: int | Mapping[Any, int], seed: int, *,
         image_share: float,
     ) -> None:  # fmt: skip
         """image_share: share of the batches that hold images, 0 to 1 (paper: images and videos together; the share is ours)."""
@@ -266,7 +267,7 @@ class JointSampler:
         self._kinds: list[tuple[np.ndarray, BucketSampler] | None] = []
         for kind in (False, True):
             where = np.flatnonzero(np.asarray(is_image, bool) == kind)
-            held = [bucket_of[position] for position in where]
+            held = [bucket_of[position] for position in where.tolist()]
             self._kinds.append((where, BucketSampler(held, batch_size, seed)) if held else None)
         if self._kinds[0] is None:
             self._share = Fraction(1)
