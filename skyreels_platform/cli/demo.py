@@ -36,13 +36,14 @@ def run_demo(sources: list[str], home: str | None, recipe: str | None) -> None:
 
 def _sample_films(home: Home) -> Path:
     from skyreels_platform.media.sample_film import sample_library
+    from skyreels_platform.media.sample_stills import sample_stills
     from skyreels_platform.progress import bar
 
     folder = home.work.parent / "footage"
     if not (folder / _TRUTH).is_file():
         with bar("sample films") as progress:
             films = sample_library(folder)
-            progress.advance(len(films))
+            progress.advance(len(films) + len(sample_stills(folder)))
         truth = {path.name: json.loads(truth.to_json()) for path, truth in films}
         write_json(folder / _TRUTH, truth)
     return folder
