@@ -18,6 +18,9 @@ from tests.micro import DATASETS, STAGES, Micro, num_steps, result_of, skyreels,
 BATCH_ASSETS = ("source_videos", "shots", "scores", "captions")
 
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the one whole run: a minute, or several beside other work
+
+
 @pytest.fixture(scope="module")
 def micro(tmp_path_factory: pytest.TempPathFactory) -> Micro:
     return whole_home(tmp_path_factory.getbasetemp())

@@ -26,6 +26,9 @@ _LAST_MOMENT = NUM_STEPS - 4  # logged steps; later the run might be over before
 _WAIT_S = 150.0
 
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the one whole run: a minute, or several beside other work
+
+
 @pytest.fixture(scope="module")
 def micro(tmp_path_factory: pytest.TempPathFactory) -> Micro:
     return whole_home(tmp_path_factory.getbasetemp())
