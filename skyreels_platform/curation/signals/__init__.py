@@ -36,6 +36,7 @@ from skyreels_platform.curation.signals.split_screen import SplitScreen
 from skyreels_platform.curation.signals.static import Static
 from skyreels_platform.curation.signals.sticker import Sticker
 from skyreels_platform.curation.signals.sticker_after_crop import StickerAfterCrop
+from skyreels_platform.curation.signals.still_pan import StillPan
 from skyreels_platform.curation.signals.subject_motion import SubjectMotion
 from skyreels_platform.curation.signals.subtitle import Subtitle
 from skyreels_platform.curation.signals.subtitle_after_crop import SubtitleAfterCrop
@@ -47,7 +48,7 @@ from skyreels_platform.curation.signals.white import White
 SIGNALS: dict[str, type[Signal]] = {
     signal.name: signal
     for signal in (
-        Black, White, Static, Slideshow, Luma, Contrast, Clipped, Flicker, Sharpness, Blockiness, Noise,
+        Black, White, Static, Slideshow, StillPan, Luma, Contrast, Clipped, Flicker, Sharpness, Blockiness, Noise,
         MotionSignal, CameraMotion, SubjectMotion, Shake, Cadence, Playback,
         Letterbox, SplitScreen, Mosaic, BlurredRegion, Subtitle, Logo, Sticker, TextArea, OverlayText,
         SubtitleAfterCrop, LogoAfterCrop, StickerAfterCrop,

@@ -26,7 +26,7 @@ class Slideshow(Signal):
     one at once or over at most JOIN_S.
 
     One held picture, a freeze at the end of a scene, and a still life before a fixed camera are no slide show: `static` has
-    those. A pan or zoom over a flat picture is not counted: pixels cannot tell it from a pan over a flat landscape.
+    those. A pan or zoom over a still picture is not counted here: `still_pan` looks for it.
     Source: paper 3.1 drops static screens and edited material; definition our choice.
     """
 
