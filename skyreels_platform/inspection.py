@@ -12,6 +12,7 @@ from skyreels_platform.captioning.batches import caption_source
 from skyreels_platform.curation.batches import observe_file
 from skyreels_platform.curation.pools import judge
 from skyreels_platform.curation.signals import Score
+from skyreels_platform.curation.signals.synthetic import with_caption
 from skyreels_platform.curation.standing import with_shortest
 from skyreels_platform.errors import SourceError
 from skyreels_platform.footage import read_sidecars
@@ -60,6 +61,7 @@ def _shot(
     shot: dict[str, Any], scores: dict[str, Score], crop: dict[str, Any], caption: dict[str, Any], recipe: Recipe
 ) -> dict[str, Any]:
     pools = {stage: with_shortest(pool, recipe.shots.min_length_s) for stage, pool in recipe.pools.items()}
+    scores = with_caption(scores, json.loads(caption["structured"]))
     verdicts = {stage: judge(scores, pool.bounds) for stage, pool in pools.items()}
     return {
         "shot_id": shot["shot_id"],

@@ -14,7 +14,7 @@ under its name, so a batch is as it was if and only if its files are; every othe
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyreels_platform.captioning.schema import concept_of
+from skyreels_platform.curation.signals import synthetic
 from skyreels_platform.errors import SourceError
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.dataset import TableFile
@@ -36,7 +37,7 @@ DUPLICATE = "duplicate"
 NO_CAPTION = "no caption"
 """Concept of a shot that has none."""
 
-_LAYOUT = 1  # of the files; another one is made again
+_LAYOUT = 2  # of the files; another one is made again
 _FOLDER = "derived/wide_scores"
 _INDEX = f"{_FOLDER}/index.json"
 _PREFIX = "score."  # of a signal's column
@@ -170,8 +171,12 @@ def wide_of_scores(scores: pa.Table, shot_ids: Iterable[str] = ()) -> WideScores
 
 
 def widen(shots: pa.Table, scores: pa.Table, captions: pa.Table) -> pa.Table:
-    """One row per shot, by id. Scores and captions of other shots are left out."""
+    """One row per shot, by id. Scores and captions of other shots are left out.
+
+    Where a caption names the kind of its source, the score `synthetic` follows it (`signals.synthetic`).
+    """
     shots = shots.sort_by("shot_id").combine_chunks()
+    scores, named = _with_captions(scores, captions)
     row = pc.index_in(scores["shot_id"], value_set=shots["shot_id"])
     scores = scores.select(["signal", "value", "unit", "outcome", "reason", "provenance"]).append_column("row", row)
     scores = scores.filter(pc.is_valid(row)).combine_chunks()
@@ -188,7 +193,7 @@ def widen(shots: pa.Table, scores: pa.Table, captions: pa.Table) -> pa.Table:
         "seconds": pc.fill_null(pc.subtract(shots["end_s"], shots["start_s"]), 0.0),
         "concept": _concepts(shots["shot_id"], captions), "notes": _notes(scores, shots.num_rows), **columns,
     })  # fmt: skip
-    parents = {*shots["provenance"].unique().to_pylist(), *scores["provenance"].unique().to_pylist()} - {None}
+    parents = {*shots["provenance"].unique().to_pylist(), *scores["provenance"].unique().to_pylist(), named} - {None, ""}
     about = {"units": _units(scores), "provenance": hash_json(sorted(parents))}
     return table.replace_schema_metadata({"wide": json.dumps(about)})
 
@@ -225,14 +230,35 @@ def _units(scores: pa.Table) -> dict[str, str | None]:
     return dict(zip(pairs["signal"].to_pylist(), pairs["unit_max"].to_pylist(), strict=True))
 
 
-def _concepts(shot_ids: pa.ChunkedArray, captions: pa.Table) -> pa.Array:
+def _with_captions(scores: pa.Table, captions: pa.Table) -> tuple[pa.Table, str]:
+    """The scores, those of `synthetic` changed where a caption speaks; and a hash of what the captions say, empty for nothing."""
+    said, place = _by_text(captions, scores["shot_id"], lambda text: synthetic.named_kind(json.loads(text)))
+    if not said.null_count < len(said):
+        return scores, ""
+    word = said.take(place)
+    is_said = pc.and_(pc.equal(scores["signal"], synthetic.Synthetic.name), pc.is_valid(word)).combine_chunks()
+    said_of = pa.table({"shot_id": scores["shot_id"], "word": word}).filter(is_said).sort_by("shot_id").to_pylist()
+    texts = pa.array([synthetic.remark(text) if text else None for text in word.to_pylist()], pa.string())
+    for name, spoken in (("value", 1.0), ("outcome", "measured"), ("reason", texts)):
+        number = scores.column_names.index(name)
+        column = pc.if_else(is_said, spoken, scores[name]).cast(scores.schema.field(name).type)
+        scores = scores.set_column(number, scores.schema.field(name), column)
+    return scores, hash_json(said_of) if said_of else ""
+
+
+def _by_text(captions: pa.Table, shot_ids: pa.ChunkedArray, read: Callable[[str], str | None]) -> tuple[pa.Array, pa.Array]:
+    """What `read` makes of each different caption, and per shot where its answer stands (null: no caption)."""
     texts = captions["structured"].combine_chunks().dictionary_encode()  # captions of rules repeat: each text is read once
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
-    by_text = pa.array([concept_of(json.loads(text)) for text in texts.dictionary.to_pylist()], pa.string())
+    by_text = pa.array([read(text) for text in texts.dictionary.to_pylist()], pa.string())
     place = pc.index_in(shot_ids, value_set=captions["shot_id"])
-    found = by_text.take(texts.indices).take(place.combine_chunks() if isinstance(place, pa.ChunkedArray) else place)
-    return found.fill_null(NO_CAPTION).dictionary_encode()
+    return by_text, texts.indices.take(place.combine_chunks() if isinstance(place, pa.ChunkedArray) else place)
+
+
+def _concepts(shot_ids: pa.ChunkedArray, captions: pa.Table) -> pa.Array:
+    by_text, place = _by_text(captions, shot_ids, lambda text: concept_of(json.loads(text)))
+    return by_text.take(place).fill_null(NO_CAPTION).dictionary_encode()
 
 
 def _take(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:

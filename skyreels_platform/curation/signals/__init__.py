@@ -40,6 +40,7 @@ from skyreels_platform.curation.signals.still_pan import StillPan
 from skyreels_platform.curation.signals.subject_motion import SubjectMotion
 from skyreels_platform.curation.signals.subtitle import Subtitle
 from skyreels_platform.curation.signals.subtitle_after_crop import SubtitleAfterCrop
+from skyreels_platform.curation.signals.synthetic import Synthetic
 from skyreels_platform.curation.signals.text_area import TextArea
 from skyreels_platform.curation.signals.vqa import VideoQuality
 from skyreels_platform.curation.signals.vtss import TrainingSuitability
@@ -50,7 +51,7 @@ SIGNALS: dict[str, type[Signal]] = {
     for signal in (
         Black, White, Static, Slideshow, StillPan, Luma, Contrast, Clipped, Flicker, Sharpness, Blockiness, Noise,
         MotionSignal, CameraMotion, SubjectMotion, Shake, Cadence, Playback,
-        Letterbox, SplitScreen, Mosaic, BlurredRegion, Subtitle, Logo, Sticker, TextArea, OverlayText,
+        Letterbox, SplitScreen, Mosaic, BlurredRegion, Subtitle, Logo, Sticker, TextArea, OverlayText, Synthetic,
         SubtitleAfterCrop, LogoAfterCrop, StickerAfterCrop,
         Aesthetic, PictureQuality, VideoQuality, TrainingSuitability,
         Duration, Resolution, FrameRate, Aspect, BitsPerPixel,
