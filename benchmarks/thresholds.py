@@ -1,4 +1,4 @@
-"""Seconds to preview changed thresholds over a million stored shots with 38 signals each, and to bring the columns up to date.
+"""Seconds to preview changed thresholds over a million stored shots with 41 signals each, and to bring the columns up to date.
 
     python benchmarks/thresholds.py [number of shots]
 
@@ -27,7 +27,7 @@ from skyreels_platform.ledger.tables import TABLES
 from skyreels_platform.recipe import Bound, PoolSettings
 
 _BATCH = 10_000
-_SIGNALS = 38
+_SIGNALS = 41
 _CONCEPTS = ("Human", "Scenery", "Animal", "Architecture", "Vehicles", "Plant")
 _COPIES = 0.05  # share of the shots
 _ROUNDS = 5

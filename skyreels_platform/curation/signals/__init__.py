@@ -18,6 +18,7 @@ from skyreels_platform.curation.signals.contrast import Contrast
 from skyreels_platform.curation.signals.duration_s import Duration
 from skyreels_platform.curation.signals.flicker import Flicker
 from skyreels_platform.curation.signals.fps import FrameRate
+from skyreels_platform.curation.signals.frame_mixing import FrameMixing
 from skyreels_platform.curation.signals.iqa import PictureQuality
 from skyreels_platform.curation.signals.letterbox import Letterbox
 from skyreels_platform.curation.signals.logo import Logo
@@ -50,7 +51,7 @@ SIGNALS: dict[str, type[Signal]] = {
     signal.name: signal
     for signal in (
         Black, White, Static, Slideshow, StillPan, Luma, Contrast, Clipped, Flicker, Sharpness, Blockiness, Noise,
-        MotionSignal, CameraMotion, SubjectMotion, Shake, Cadence, Playback,
+        MotionSignal, CameraMotion, SubjectMotion, Shake, Cadence, FrameMixing, Playback,
         Letterbox, SplitScreen, Mosaic, BlurredRegion, Subtitle, Logo, Sticker, TextArea, OverlayText, Synthetic,
         SubtitleAfterCrop, LogoAfterCrop, StickerAfterCrop,
         Aesthetic, PictureQuality, VideoQuality, TrainingSuitability,

@@ -72,8 +72,8 @@ class Cadence(Signal):
 
     A frame is a repeat when its busiest blocks change by less than REPEATED of what they change just before and after. It counts
     when the frame one period earlier was a repeat too; the period is the one, up to LONGEST frames, that explains most. Repeats
-    without a rhythm (dropped frames, freezes) therefore hardly count; `static` has the freezes. A speed change by leaving frames
-    out or by mixing neighbours leaves no repeated frame.
+    without a rhythm (dropped frames, freezes) therefore hardly count; `static` has the freezes. A speed change by mixing
+    neighbours is `frame_mixing`; one by leaving frames out leaves no trace.
     Source: paper 3.1 names speed change among the defects of post-processing; definition our choice.
     """
 

@@ -8,8 +8,8 @@ class Playback(Signal):
 
     What could be measured is nearly symmetrical in time (motion, light, sharpness, the codec's traces); what is not (falling,
     splashing, walking) has to be understood first. A bound on this signal sends shots to review or to nobody. The other kind of
-    changed playback, speed changed by repeating frames, is measured by `cadence`; speed changed by leaving frames out leaves no
-    trace.
+    changed playback, speed changed by repeating or by mixing frames, is measured by `cadence` and `frame_mixing`; speed changed by
+    leaving frames out leaves no trace.
     Source: paper 3.1 names speed change among the defects of post-processing; it does not say how it is found.
     """
 
