@@ -125,7 +125,7 @@ class Trainer:
                 return clips, mean_loss, norm, stops > 0
             faults += self._faults(positions, own_loss)
             self.beat.enter(STEP)
-        self._report(faults, "ended", started)
+        self._report(faults, "no draw of clips helped; this start ends", started)
         raise NonFiniteError(
             f"{self.spec.stage}: loss or gradient is not finite at step {self.step}, learning rate {self._rate():g}, in "
             f"{len(_DRAWS)} tries with {len(set(_DRAWS))} draws of clips; the last ones: {clips}. {_summary(faults)}. "

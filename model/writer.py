@@ -48,6 +48,10 @@ class CheckpointWriter:
         if self._error:
             raise self._error
 
+    def busy(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self._thread is not None and self._thread.is_alive()
+
     def wait(self) -> None:
         """Wait until nothing is being written, then `check`."""
         if self._thread:

@@ -1,9 +1,11 @@
-"""SIGKILL anywhere, then the same command again: the result of an uninterrupted run, no process left, no half-written file read.
+"""SIGKILL anywhere: the result of an uninterrupted run, no process left, no half-written file read.
 
-The number in a test's id seeds its moments. The quick tests start from the data chain's result and kill inside one training stage;
-the slow ones kill every kind of process at several moments, the demo from its very start on.
+What trains is replaced by the command itself; the command is run again. The number in a test's id seeds its moments. The quick tests
+start from the data chain's result and kill inside one training stage; the slow ones kill every kind of process at several moments, the
+demo from its very start on. Faults of ranks in all their kinds: tests/training/test_healing.py.
 """
 
+import json
 import os
 import random
 import signal
@@ -14,16 +16,18 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import find_checkpoints, verify_folder
+from model.checkpoint import MANIFEST, find_checkpoints, verify_folder
 from model.guard import supervisor_id
 from model.journal import read_lines
 from resources.home import open_home
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.tables import TABLES
+from skyreels_platform.training.supervisor import incidents_of
 from tests.micro import BIN, NUM_STEPS, ROOT, Micro, processes_of, result_of, whole_home
 
 _LAST_MOMENT = NUM_STEPS - 4  # logged steps; later the run might be over before the signal arrives
 _WAIT_S = 150.0
+_FINISH_S = 280.0
 
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for the one whole run: a minute, or several beside other work
@@ -53,7 +57,7 @@ class Victim:
     def finish(self) -> None:
         """Run to the end; the log is the assertion's message."""
         process = self.process if self.process and self.process.poll() is None else self.start()
-        assert process.wait(timeout=280) == 0, self.log.read_text(errors="replace")[-4000:]
+        assert process.wait(timeout=_FINISH_S) == 0, self.log.read_text(errors="replace")[-4000:]
 
     def end(self) -> None:
         for pid in processes_of(self.root):
@@ -137,10 +141,6 @@ def assert_whatever_is_there_is_whole(home: Home) -> None:
         assert home.store.exists(row["path"])
 
 
-def is_complete(root: Path, stage: str) -> bool:
-    return any(found.step == NUM_STEPS for run in root.glob(f"work/runs/{stage}-*") for found in find_checkpoints(run))
-
-
 def assert_equal_to_uninterrupted(home: Home, micro: Micro, *, stages: tuple[str, ...] = ()) -> None:
     """The whole result, or the checkpoints of some stages."""
     ours, theirs = result_of(home), result_of(micro.home)
@@ -153,34 +153,34 @@ def assert_equal_to_uninterrupted(home: Home, micro: Micro, *, stages: tuple[str
 # ---- one rank, the launcher ----------------------------------------------------------------------------------------------------
 
 
-def kill_during_training(micro: Micro, command: Victim, choose: Callable[[Victim], int], seed: int) -> None:
-    """Kill one process of `skyreels train pretrain_256p` at a random step, run the command again, compare."""
+def kill_during_training(micro: Micro, command: Victim, choose: Callable[[Victim], int], seed: int, kind: str) -> None:
+    """Kill one process of `skyreels train pretrain_256p` at a random step: the command starts it anew and says so."""
     home = micro.data_home(command.root)
     moment = random.Random(seed).randint(1, _LAST_MOMENT)
-    process = command.start()
+    command.start()
     wait_for_step(command, "pretrain_256p", moment)
     os.kill(choose(command), signal.SIGKILL)
-    assert process.wait(timeout=60) == 1, "the command must fail when its ranks do"
-    assert "train failed with exit code" in command.log.read_text()
-    assert_nothing_runs(command.root)
-    assert not is_complete(command.root, "pretrain_256p")
-    assert_whatever_is_there_is_whole(home)
-    assert not home.ledger.rows("checkpoints").num_rows
     command.finish()
     assert_equal_to_uninterrupted(home, micro, stages=("pretrain_256p",))
     assert_nothing_runs(command.root)
+    assert_whatever_is_there_is_whole(home)
+    (run,) = command.root.glob("work/runs/pretrain_256p-*")
+    assert [incident["kind"] for incident in incidents_of(run)] == [kind]
+    (row,) = home.ledger.rows("checkpoints").to_pylist()
+    published = json.loads((home.fetch(row["path"]) / MANIFEST).read_text())
+    assert published["incidents"] == incidents_of(run), "the checkpoint tells what happened on its way"
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))])
 def test_a_killed_rank(seed: int, micro: Micro, victim: Callable[..., Victim]):
     number = random.Random(seed).randrange(2)
-    kill_during_training(micro, victim("skyreels", "train", "pretrain_256p"), lambda command: rank(command, number), seed)
+    kill_during_training(micro, victim("skyreels", "train", "pretrain_256p"), lambda command: rank(command, number), seed, "dead_rank")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [11, 12, 13])
 def test_a_killed_launcher(seed: int, micro: Micro, victim: Callable[..., Victim]):
-    kill_during_training(micro, victim("skyreels", "train", "pretrain_256p"), launcher, seed)
+    kill_during_training(micro, victim("skyreels", "train", "pretrain_256p"), launcher, seed, "launcher")
 
 
 # ---- the Dagster step ----------------------------------------------------------------------------------------------------------
@@ -258,6 +258,7 @@ def test_a_demo_killed_again_and_again_from_its_start(seed: int, micro: Micro, v
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [51, 52])
 def test_a_demo_killed_together_with_its_supervisor(seed: int, micro: Micro, victim: Callable[..., Victim]):
     command = victim("skyreels", "demo", "--source", str(micro.footage))

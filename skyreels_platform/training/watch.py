@@ -95,7 +95,7 @@ class Watch:
         if late:
             raise self._fault("stuck", None, f"{_name(late)} made no step for {now - working[late[0]].moved:.0f} s (phase "
                               f"{working[late[0]].state['phase']}, allowed {self._bound(working[late[0]].state):.0f} s)")  # fmt: skip
-        if self._seen and not working and now - self.moved > max(floor, self._launch.grace_s):
+        if self._seen and not working and now - self.moved > self._launch.start_timeout_s:  # leaving torch takes seconds
             raise self._fault("launcher", None, "every rank has ended and the launcher has not")
 
     def diagnose(self, error: GroupError) -> Fault:

@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, whatever moment a writer is killed at; damage is found; debris goes."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import find_checkpoints, remove_debris, verify_folder, write_folder, write_json
+from model.checkpoint import find_checkpoints, remove_debris, set_bad_aside, verify_folder, write_folder, write_json
 
 # Writes checkpoint 4 and kills itself at the moment that argv[2] names.
 WRITER = """
@@ -100,3 +101,40 @@ def test_a_json_file_is_replaced_and_leaves_no_temporary(tmp_path: Path):
     write_json(tmp_path / "a.json", {"b": 2})
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": 2}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["transformer/weights", "manifest.json"])
+def test_any_flipped_bit_is_found_and_the_checkpoint_before_takes_over(name: str, tmp_path: Path):
+    for step in (1, 2, 3):
+        write(tmp_path, step)
+    length = len((tmp_path / "checkpoints/step-00000003" / name).read_bytes())
+    for at in range(length):
+        shutil.copytree(tmp_path / "checkpoints", tmp_path / str(at) / "checkpoints")
+        flip(tmp_path / str(at) / "checkpoints/step-00000003" / name, at)
+        assert set_bad_aside(tmp_path / str(at)) == {"step-00000003": [name]}, at
+        assert [found.step for found in find_checkpoints(tmp_path / str(at))] == [1, 2]
+        assert (tmp_path / str(at) / "checkpoints/bad-step-00000003").is_dir()
+
+
+def test_damage_in_a_row_goes_back_to_the_last_sound_one_and_keeps_one_bad_folder(tmp_path: Path):
+    for step in (1, 2, 3):
+        write(tmp_path, step)
+    flip(tmp_path / "checkpoints/step-00000003/transformer/weights", 0)
+    (tmp_path / "checkpoints/step-00000002/manifest.json").write_bytes(b"\xff{")
+    assert list(set_bad_aside(tmp_path)) == ["step-00000003", "step-00000002"]
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"step-00000001", "bad-step-00000002"}
+    assert set_bad_aside(tmp_path) == {}
+    assert set_bad_aside(tmp_path / "no run") == {}
+
+
+def test_milestones_outlive_the_newest(tmp_path: Path):
+    for step in (4, 5, 8, 9, 10):
+        write(tmp_path, step)
+    remove_debris(tmp_path, keep=1, milestone_every=4)
+    assert [found.step for found in find_checkpoints(tmp_path)] == [4, 8, 10]

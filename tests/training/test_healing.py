@@ -1,0 +1,297 @@
+"""Real ranks under the supervisor, disturbed at random moments: the run heals by itself and ends as the undisturbed one did.
+
+A seed in a test's id chooses moment and victim. The quick tests take one moment per kind of fault, the slow ones the rest.
+"""
+
+import json
+import os
+import random
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.checkpoint import find_checkpoints, verify_folder
+from model.heartbeat import read_ranks
+from model.journal import LOSSES, SEEN, read_lines
+from model.latents import INDEX, LatentSet
+from model.spec import TrainSpec
+from skyreels_platform.errors import TrainingError
+from skyreels_platform.recipe import LaunchSettings
+from skyreels_platform.training.supervisor import incidents_of, train_supervised
+from tests.micro import processes_of
+from tests.model.tiny_run import make_latents, make_spec, outcome
+
+STEPS, EVERY = 60, 7
+LAUNCH = LaunchSettings(num_ranks=2, zero_stage=1, accelerator="cpu", dtype="float32", grace_s=5.0, hang_floor_s=6.0,
+                        start_timeout_s=120.0, max_restarts=4, restart_wait_s=0.1)  # fmt: skip
+
+
+def seeds(first: int, quick: int, slow: int) -> list[Any]:
+    return [*range(first, first + quick), *(pytest.param(first + n, marks=pytest.mark.slow) for n in range(quick, quick + slow))]
+
+
+@pytest.fixture(scope="module")
+def latents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_latents(tmp_path_factory.mktemp("latents") / "lat")
+
+
+@pytest.fixture(scope="module")
+def whole(latents: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbs."""
+    run = Run(tmp_path_factory.mktemp("whole") / "run", latents)
+    run.train()
+    return run.folder
+
+
+class Run:
+    """One run folder under the supervisor."""
+
+    def __init__(self, folder: Path, latents: Path, **changes: Any) -> None:
+        self.folder, self.latents = folder, latents
+        self.spec: TrainSpec = make_spec(folder, latents, **{"num_steps": STEPS, "checkpoint_every": EVERY, **changes})
+
+    def train(self, *acts: Callable[["Run"], None]) -> None:
+        """Train to the end while a thread does one act after another; its failure is the test's."""
+        failures: list[BaseException] = []
+
+        def disturb() -> None:
+            try:
+                for act in acts:
+                    act(self)
+            except BaseException as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=disturb, daemon=True)
+        thread.start()
+        try:
+            train_supervised(self.folder / "spec.json", self.spec, LAUNCH, env={}, on_poll=lambda: None)
+        finally:
+            thread.join(timeout=60)
+            assert not failures, failures
+            assert not thread.is_alive(), "the disturbance never came"
+            assert processes_of(self.folder) == {}
+
+    def incidents(self, *keys: str) -> list[tuple[Any, ...]]:
+        return [tuple(incident[key] for key in keys) for incident in incidents_of(self.folder)]
+
+    def assert_equals(self, whole: Path) -> None:
+        assert outcome(self.folder) == outcome(whole)
+        for checkpoint in find_checkpoints(self.folder):
+            assert verify_folder(checkpoint.path) == []
+        assert not list((self.folder / "checkpoints").glob(".*")), "no temporary is left"
+
+
+@pytest.fixture
+def run(latents: Path, tmp_path: Path) -> Iterator[Run]:
+    made = Run(tmp_path / "run", latents)
+    yield made
+    for pid in processes_of(made.folder):
+        os.kill(pid, signal.SIGKILL)
+
+
+def wait_for(claim: Callable[[], Any], what: str, seconds: float = 90) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := claim()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.002)
+    return found
+
+
+def at_step(step: int) -> Callable[[Run], None]:
+    return lambda run: wait_for(lambda: len(read_lines(run.folder / LOSSES)) >= step, f"step {step}")
+
+
+def rank(number: int) -> Callable[[Run], int]:
+    def find(run: Run) -> int:
+        state = wait_for(lambda: next((s for s in read_ranks(run.folder) if s["rank"] == number), None), f"rank {number}")
+        return state["pid"]
+
+    return find
+
+
+def launcher(run: Run) -> int:
+    found = [pid for pid, text in processes_of(run.folder).items() if "deepspeed.launcher" in text and "processes" not in text]
+    assert len(found) == 1
+    return found[0]
+
+
+def group_supervisor(run: Run) -> int:
+    (found,) = (pid for pid, text in processes_of(run.folder).items() if "-m skyreels_platform.processes" in text)
+    return found
+
+
+def send(number: signal.Signals, choose: Callable[[Run], int]) -> Callable[[Run], None]:
+    return lambda run: os.kill(choose(run), number)
+
+
+# ---- ranks, launcher, supervising process -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", seeds(100, 1, 4))
+def test_a_killed_rank(seed: int, run: Run, whole: Path):
+    chance = random.Random(seed)
+    number = chance.randrange(2)
+    run.train(at_step(chance.randint(1, STEPS - 10)), send(signal.SIGKILL, rank(number)))
+    run.assert_equals(whole)
+    ((kind, blamed, action, lost),) = run.incidents("kind", "rank", "action", "seconds_lost")
+    assert (kind, blamed) == ("dead_rank", number)
+    assert re.fullmatch(r"restarted from step \d+ with 2 ranks", action)
+    assert lost > 0
+
+
+@pytest.mark.parametrize("seed", seeds(200, 1, 4))
+def test_a_stopped_rank(seed: int, run: Run, whole: Path):
+    chance = random.Random(seed)
+    number = chance.randrange(2)
+    run.train(at_step(chance.randint(1, STEPS - 10)), send(signal.SIGSTOP, rank(number)))
+    run.assert_equals(whole)
+    assert run.incidents("kind", "rank") == [("hung_rank", number)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "choose"), [(300 + n, choose) for n, choose in enumerate((launcher, group_supervisor) * 2)])
+def test_a_killed_launcher_or_supervising_process(seed: int, choose: Callable[[Run], int], run: Run, whole: Path):
+    run.train(at_step(random.Random(seed).randint(1, STEPS - 10)), send(signal.SIGKILL, choose))
+    run.assert_equals(whole)
+    assert run.incidents("kind") == [("launcher",)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [400, 401])
+def test_several_faults_in_one_run(seed: int, run: Run, whole: Path):
+    chance = random.Random(seed)
+    steps = sorted(chance.sample(range(2, STEPS - 10), 3))
+    acts: list[Callable[[Run], None]] = []
+    for number, step in enumerate(steps):
+        send_it = send(chance.choice([signal.SIGKILL, signal.SIGSTOP]), rank(chance.randrange(2)))
+        acts += [at_incident(number), at_step(step), send_it]
+    run.train(*acts)
+    run.assert_equals(whole)
+    assert len(incidents_of(run.folder)) == 3
+
+
+def at_incident(count: int) -> Callable[[Run], None]:
+    """Wait until so many faults are on record and their ranks have been replaced."""
+
+    def claim(run: Run) -> bool:
+        ranks = read_ranks(run.folder)
+        return len(incidents_of(run.folder)) >= count and len(ranks) == 2 and all(state["phase"] == "step" for state in ranks)
+
+    return lambda run: wait_for(lambda: claim(run), f"incident {count} and a new start")
+
+
+@pytest.mark.slow
+def test_a_slot_that_kills_its_rank_twice_is_left_out(run: Run, whole: Path):
+    """The same clips and noise on one rank: the path differs by the order of additions alone."""
+    run.train(at_step(3), send(signal.SIGKILL, rank(1)), at_incident(1), send(signal.SIGKILL, rank(1)))
+    assert [action for (action,) in run.incidents("action")][-1].endswith("with 1 ranks instead of 2")
+    ours, theirs = (read_lines(folder / LOSSES) for folder in (run.folder, whole))
+    assert [line["loss"] for line in ours] == pytest.approx([line["loss"] for line in theirs], rel=1e-3)
+    assert read_lines(run.folder / SEEN) == read_lines(whole / SEEN)
+
+
+# ---- damaged checkpoints -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", seeds(500, 1, 4))
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(seed: int, run: Run, whole: Path):
+    """Flip one byte somewhere in the newest checkpoint while its run is down."""
+    chance = random.Random(seed)
+    moment = chance.randint(2 * EVERY + 2, STEPS - 10)
+
+    def damage(run: Run) -> None:
+        wait_for(lambda: processes_of(run.folder) == {}, "the end of the first start")
+        newest = find_checkpoints(run.folder)[-1].path
+        path = chance.choice([path for path in sorted(newest.rglob("*")) if path.is_file()])
+        data = bytearray(path.read_bytes())
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+
+    waiting = LAUNCH.model_copy(update={"restart_wait_s": 3.0})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "LAUNCH", waiting)
+        run.train(at_step(moment), send(signal.SIGKILL, rank(0)), damage)
+    run.assert_equals(whole)
+    assert [kind for (kind,) in run.incidents("kind")] == ["dead_rank", "bad_checkpoint"]
+    assert len(list((run.folder / "checkpoints").glob("bad-step-*"))) == 1
+
+
+# ---- numbers that are not finite -----------------------------------------------------------------------------------------------
+
+
+class Poison:
+    """NaN in the stored latents of some clips, in place: the ranks see it at once, as they would see a failing disk or memory."""
+
+    def __init__(self, folder: Path, clips: list[str]) -> None:
+        self._spans: list[tuple[Path, int, bytes]] = []
+        for line in (folder / INDEX).read_text().splitlines():
+            clip = json.loads(line)
+            if clip["clip_id"] in clips:
+                data = (folder / clip["shard"]).read_bytes()
+                header = int.from_bytes(data[:8], "little")
+                begin, end = json.loads(data[8 : 8 + header])[clip["clip_id"]]["data_offsets"]
+                self._spans.append((folder / clip["shard"], 8 + header + begin, data[8 + header + begin : 8 + header + end]))
+
+    def _write(self, bytes_of: Callable[[bytes], bytes]) -> None:
+        for path, start, data in self._spans:
+            with path.open("r+b") as file:
+                file.seek(start)
+                file.write(bytes_of(data))
+
+    def apply(self, run: Run) -> None:
+        self._write(lambda data: b"\xff" * len(data))
+
+    def undo(self, run: Run) -> None:
+        self._write(lambda data: data)
+
+
+def poisonable(tmp_path: Path) -> Run:
+    """A run with latents of its own."""
+    return Run(tmp_path / "run", make_latents(tmp_path / "lat"))
+
+
+def test_one_poisoned_clip_costs_its_batches_and_nothing_else(tmp_path: Path):
+    """A clip broken from the start: its batches are drawn anew, on every number of starts alike; no step is lost or taken with NaN."""
+    results = []
+    for name in ("first", "second"):
+        run = poisonable(tmp_path / name)
+        Poison(run.latents, ["clip_3"]).apply(run)
+        run.train(*([at_step(20), send(signal.SIGKILL, rank(1))] if name == "second" else []))
+        results.append(outcome(run.folder))
+        told = [incident for incident in incidents_of(run.folder) if incident["kind"] == "non_finite"]
+        assert told
+        assert all("clip_3" in incident["detail"] and "other clips" in incident["action"] for incident in told)
+        seen = [clip for line in read_lines(run.folder / SEEN) for clip in line["clips"]]
+        assert len(seen) == 4 * STEPS
+        assert "clip_3" not in seen
+    assert results[0] == results[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [600, 601, 602])
+def test_data_that_is_broken_for_a_while(seed: int, tmp_path: Path, whole: Path):
+    """Every clip breaks at some moment and is mended once the run has told of it: the run rolls back and ends as if nothing had been."""
+    run = poisonable(tmp_path)
+    everything = Poison(run.latents, [clip.clip_id for clip in LatentSet(run.latents).clips])
+
+    def told(run: Run) -> None:
+        wait_for(lambda: any(kind == "non_finite" for (kind,) in run.incidents("kind")), "the incident")
+
+    run.train(at_step(random.Random(seed).randint(2, STEPS - 10)), everything.apply, told, everything.undo)
+    run.assert_equals(whole)
+
+
+@pytest.mark.slow
+def test_data_that_stays_broken_ends_with_rate_step_and_clips(tmp_path: Path):
+    run = poisonable(tmp_path)
+    Poison(run.latents, [clip.clip_id for clip in LatentSet(run.latents).clips]).apply(run)
+    with pytest.raises(TrainingError, match=r"(?s)non_finite at step 0: .*at step 0, learning rate 0.005, in 4 tries.*clip_") as caught:
+        run.train()
+    assert "latents that are not finite: ['clip_" in str(caught.value)
+    assert find_checkpoints(run.folder) == []
