@@ -43,6 +43,13 @@ def preview(rows: pa.Table) -> dg.MetadataValue:
     return dg.MetadataValue.table(records=records, schema=schema)
 
 
+def incidents_metadata(incidents: list[dict[str, Any]]) -> dict[str, Any]:
+    """How often a run was disturbed, what that cost, and the newest of its incidents."""
+    lost = sum(incident["seconds_lost"] or 0.0 for incident in incidents)
+    metadata: dict[str, Any] = {"incidents": len(incidents), "seconds_lost": float(lost)}
+    return {**metadata, "last_incidents": preview(pa.Table.from_pylist(incidents[-_PREVIEW_ROWS:]))} if incidents else metadata
+
+
 def pictures_metadata(home: Home, pictures: "Iterable[Picture]") -> dict[str, dg.MetadataValue]:
     """Per picture, under `picture_<name>`: its caption, a small copy that the UI can show without reaching the store, its place."""
     return {

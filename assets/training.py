@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
+from assets.metadata import incidents_metadata
 from resources.home import HomeResource
 from resources.recipes import RecipeResource
 from resources.trainer import TrainerClient
@@ -95,13 +96,15 @@ def _publish(stage: str) -> dg.OpDefinition:
     @dg.op(name=f"{stage}_publish", ins=_AFTER, out=_DONE, code_version=TRAIN_VERSION)
     def publish(context: dg.OpExecutionContext, home: HomeResource, recipe: RecipeResource) -> dg.Output[None]:
         from skyreels_platform.training.stages import plan_stage, publish_stage
+        from skyreels_platform.training.supervisor import incidents_of
 
         opened, chosen = home.open(), recipe.load()
-        row = publish_stage(opened, chosen, plan_stage(opened, chosen, stage), run_id=context.run_id)
+        plan = plan_stage(opened, chosen, stage)
+        row = publish_stage(opened, chosen, plan, run_id=context.run_id)
         shown = ("checkpoint_id", "parent_id", "snapshot_id", "weights_hash", "num_steps", "final_loss", "model_kind")
         metadata = {key: row[key] for key in shown if row[key] is not None}
-        return dg.Output(None, metadata={**metadata, "dagster/uri": f"{opened.store.uri}/{row['path']}"},
-                         data_version=dg.DataVersion(row["weights_hash"]))  # fmt: skip
+        metadata |= {**incidents_metadata(incidents_of(plan.run_dir)), "dagster/uri": f"{opened.store.uri}/{row['path']}"}
+        return dg.Output(None, metadata=metadata, data_version=dg.DataVersion(row["weights_hash"]))
 
     return publish
 

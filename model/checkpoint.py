@@ -59,7 +59,7 @@ def write_folder(target: Path, fill: Callable[[Path], None], manifest: Mapping[s
 
 
 def find_checkpoints(run_dir: Path) -> list[Checkpoint]:
-    """Complete checkpoints of a run, oldest first; their manifests can be read, their files are not looked at (`verify_folder`)."""
+    """Complete checkpoints of a run, oldest first; their manifests are sound, their files are not looked at (`verify_folder`)."""
     found = []
     for path in sorted((run_dir / "checkpoints").glob("step-*")):
         if values := _manifest(path):
@@ -100,16 +100,19 @@ def set_bad_aside(run_dir: Path) -> dict[str, list[str]]:
 def verify_folder(path: Path) -> list[str]:
     """Files of a checkpoint that are missing or differ from its manifest, the manifest among them; empty = sound."""
     values = _manifest(path)
-    if values is None or values.pop(SEAL, None) not in (None, _seal(values)):
+    if values is None:
         return [MANIFEST]
     return [name for name, digest in values["files"].items() if not (path / name).is_file() or file_hash(path / name) != digest]
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
+    """A folder's manifest; None if there is none, or not as it was written."""
     try:
-        return json.loads((path / MANIFEST).read_bytes())
+        values = json.loads((path / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no JSON, no UTF-8
         return None
+    is_whole = isinstance(values, dict) and values.pop(SEAL, None) == _seal(values)
+    return values if is_whole else None
 
 
 def _seal(values: Mapping[str, Any]) -> str:
