@@ -9,6 +9,7 @@ from jobs.automation import GATED, automation
 from jobs.ingest import footage_watch, nightly_ingest
 from jobs.jobs import batch_job, film_job
 from jobs.sensors import orphan_reaper
+from resources.captioner import CaptionerResource
 from resources.compute import ComputeResource
 from resources.home import HomeResource
 from resources.recipes import RecipeResource
@@ -33,6 +34,7 @@ defs = dg.Definitions(
     resources={
         "home": HomeResource(uri=settings.home),
         "compute": ComputeResource.from_environment(),
+        "captioner": CaptionerResource.from_environment(),
         "vectors": VectorsResource(),
         "recipe": RecipeResource(reference=settings.recipe),
         "trainer": TrainerClient(),

@@ -7,6 +7,7 @@
     |-- LedgerError               a table, id or manifest that is missing or contradicts another
     |-- GateError                 data that a gate holds back
     |-- TrainingError             a training or generation process that failed
+    |-- CaptionerError            a captioner or writer that cannot be reached or started
     `-- MissingExtraError         a package of an extra that is not installed
 
 Messages name the value, the place and the remedy. Assertions are for our own invariants only.
@@ -39,6 +40,10 @@ class GateError(SkyreelsError):
 
 class TrainingError(SkyreelsError):
     """A training or generation process that did not end well."""
+
+
+class CaptionerError(SkyreelsError):
+    """A language model server that cannot be reached or started, or has no answer."""
 
 
 class MissingExtraError(SkyreelsError):

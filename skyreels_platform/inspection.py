@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skyreels_platform.captioning.batches import caption_source
+from skyreels_platform.captioning.questions import TimedPicture, ask_shots
 from skyreels_platform.curation.batches import observe_file
 from skyreels_platform.curation.pools import judge
 from skyreels_platform.curation.signals import Score
@@ -36,12 +37,18 @@ def inspect_file(path: Path, recipe: Recipe) -> dict[str, Any]:
         progress.advance(note="shots and scores")
         rows = worker.call(observe_file, path, {**source, "provenance": ""}, recipe.shots, recipe.signals)
         progress.advance(note="captions")
-        pictures: dict[str, list[bytes]] = {shot["shot_id"]: [] for shot in rows["shots"]}
+        starts = {shot["shot_id"]: shot["start_s"] for shot in rows["shots"]}
+        pictures: dict[str, list[TimedPicture]] = {key: [] for key in starts}
         for frame in rows["frames"]:
-            pictures[frame["shot_id"]].append(frame["image"])
+            pictures[frame["shot_id"]].append((frame["time_s"] - starts[frame["shot_id"]], frame["image"]))
+        seen = [shot for shot in rows["shots"] if pictures[shot["shot_id"]]]
+        asked = recipe.captions.backend == "vllm"
+        limits = recipe.captions.captioner
+        answers = ask_shots(seen, pictures, recipe.captions.model_dump(), recipe.seed, limits.urls, limits.concurrency)[0] if asked else []
         captions = worker.call(
-            caption_source, json.dumps(human), "", rows["shots"], pictures, recipe.captions.model_dump(), recipe.seed
-        )["captions"]
+            caption_source, json.dumps(human), "", rows["shots"], pictures, recipe.captions.model_dump(), recipe.seed,
+            {answer["key"]: answer for answer in answers},
+        )["captions"]  # fmt: skip
         progress.advance()
     scores: dict[str, dict[str, Score]] = {shot["shot_id"]: {} for shot in rows["shots"]}
     for row in rows["scores"]:

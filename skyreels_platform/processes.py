@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from model.checkpoint import write_json
@@ -49,30 +49,46 @@ def run_group(
     Any exception in the caller (an interrupt, a cancelled Dagster run, an error in `on_poll`) ends the group, then travels on.
     Raises GroupError with the end of the log if the command fails.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    pid_file, log = folder / f"{name}.pid", folder / f"{name}.log"
-    reap(pid_file)
-    supervise = [sys.executable, "-m", "skyreels_platform.processes", str(pid_file), str(os.getpid()), *command]
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            supervise, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, **(env or {})},
-        )  # fmt: skip
-    try:
+    with running_group(command, folder=folder, name=name, grace_s=grace_s, env=env) as process:
         while process.poll() is None:
             on_poll()
             time.sleep(_POLL_S)
         on_poll()
+    if process.returncode != 0:
+        log = folder / f"{name}.log"
+        message = f"{name} failed with exit code {process.returncode}; its log, {log}, ends with:\n{log_tail(log)}"
+        raise GroupError(message, process.returncode)
+
+
+@contextlib.contextmanager
+def running_group(
+    command: Sequence[str], *, folder: Path, name: str, grace_s: float, env: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:  # fmt: skip
+    """`command` under a supervisor for as long as the block lasts, whose end ends the whole group. Yields the supervisor.
+
+    A block that ends by a GroupFault gives the group no time to write a checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pid_file = folder / f"{name}.pid"
+    reap(pid_file)
+    supervise = [sys.executable, "-m", "skyreels_platform.processes", str(pid_file), str(os.getpid()), *command]
+    with (folder / f"{name}.log").open("ab") as output:
+        process = subprocess.Popen(
+            supervise, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, **(env or {})},
+        )  # fmt: skip
+    has_ended = lambda: process.poll() is not None  # noqa: E731
+    try:
+        yield process
+        if not has_ended():
+            _end_group(process.pid, grace_s, has_ended)
     except BaseException as error:
-        _end_group(process.pid, 0 if isinstance(error, GroupFault) else grace_s, lambda: process.poll() is not None)
+        _end_group(process.pid, 0 if isinstance(error, GroupFault) else grace_s, has_ended)
         raise
     finally:
         _signal(process.pid, signal.SIGKILL)  # whatever a crashed launcher left in the group
         process.wait()
         pid_file.unlink(missing_ok=True)
-    if process.returncode != 0:
-        message = f"{name} failed with exit code {process.returncode}; its log, {log}, ends with:\n{log_tail(log)}"
-        raise GroupError(message, process.returncode)
 
 
 def reap(pid_file: Path) -> bool:

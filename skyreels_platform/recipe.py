@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from skyreels_platform.errors import RecipeError
 
@@ -104,17 +104,52 @@ class PoolSettings(_Section):
     bounds: dict[str, Bound]
 
 
+class EndpointSettings(_Section):
+    """OpenAI-compatible servers of one model, such as vLLM. Only `model` decides what they say; the rest is how they are worked."""
+
+    model: str
+    urls: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("http://127.0.0.1:8000/v1",)  # TOML has lists only
+    """Base URLs with `/v1`; requests go where the fewest are in flight. The captioner resource may name others."""
+    concurrency: Count = 64
+    """Requests in flight over all endpoints."""
+    timeout_s: Positive = 180.0
+    """Of one attempt."""
+    max_attempts: Count = 5
+    cost_per_hour: Annotated[float, Field(ge=0)] = 0.0
+    """Of all endpoints together, in any currency; 0 shows no cost."""
+
+    @field_validator("urls")
+    @classmethod
+    def _with_scheme(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{url!r} is no base URL; write http://HOST:PORT/v1")
+        return urls
+
+
 class CaptionSettings(_Section):
     """Who writes captions (paper 3.2)."""
 
     backend: Literal["rules", "vllm"]
-    """`rules`: experts that measure pixels, no model. `vllm`: SkyCaptioner-V1 behind an OpenAI-compatible vLLM server."""
-    model: str = "Skywork/SkyCaptioner-V1"
-    base_url: str = "http://127.0.0.1:8000/v1"
+    """`rules`: experts that measure pixels, no model. `vllm`: SkyCaptioner-V1 behind OpenAI-compatible servers."""
+    captioner: EndpointSettings = EndpointSettings(model="Skywork/SkyCaptioner-V1")
     num_frames: Count = 16
     """Frames shown to the model, first and last included."""
+    fusion: Literal["template", "llm"] = "template"
+    """Who makes texts of fields: a fixed template, or the model of `writer` (code: Qwen2.5-32B-Instruct)."""
+    writer: EndpointSettings = EndpointSettings(model="Qwen/Qwen2.5-32B-Instruct")
+    """Also enhances prompts of `skyreels generate`."""
     field_dropout: Share = 0.1
-    """Share of appearance, position and lighting fields dropped before fusion (code: 0.1)."""
+    """Share of appearance, position and lighting fields left out of a shot's training text (code: 0.1); no other text lacks them."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides a caption's words: where a server stands and how hard it is worked does not."""
+        values: dict[str, Any] = {key: getattr(self, key) for key in ("backend", "num_frames", "fusion", "field_dropout")}
+        if self.backend == "vllm":
+            values["captioner"] = self.captioner.model
+        if self.fusion == "llm":
+            values["writer"] = self.writer.model
+        return values
 
 
 class BalanceSettings(_Section):

@@ -8,18 +8,15 @@ import pytest
 
 from resources.home import open_home
 from resources.vectors import open_vectors
-from skyreels_platform.captioning.batches import CAPTIONS_VERSION
+from skyreels_platform.captioning.batches import captions_provenance
 from skyreels_platform.cli.backfill import make_plan, run_backfill, select_batches
 from skyreels_platform.curation.backlog import Backlog, backlog
 from skyreels_platform.curation.batches import score_provenance, shots_provenance
 from skyreels_platform.curation.costs import measured_rates
-from skyreels_platform.curation.kept_frames import KEPT_FRAMES_VERSION
 from skyreels_platform.curation.signals import SIGNALS
-from skyreels_platform.curation.steps import parents_of
 from skyreels_platform.errors import SkyreelsError
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.ids import shot_id
-from skyreels_platform.ledger.provenance import provenance
 from skyreels_platform.recipe import Recipe, load_recipe
 from tests.micro import render_footage, skyreels
 
@@ -62,8 +59,8 @@ def fill(home: Home, batch: str, recipe: Recipe) -> None:
         for shot in every for name in SIGNALS
     ]  # fmt: skip
     captions = [
-        {"shot_id": shot["shot_id"], "batch": batch, "status": "ok", "provenance": provenance(
-            CAPTIONS_VERSION, [recipe.captions, recipe.seed, "{}", KEPT_FRAMES_VERSION], parents_of(source, shots))}
+        {"shot_id": shot["shot_id"], "batch": batch, "status": "ok",
+         "provenance": captions_provenance(source, shots, recipe.captions, recipe.seed)}
         for source in sources for shot in shots[source["source_id"]]
     ]  # fmt: skip
     files = [

@@ -247,7 +247,7 @@ def test_every_setting_is_written_out_unless_it_is_optional(name: str) -> None:
     """A default that a file does not show is a number without a label."""
     values = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
     recipe = load_recipe(name)
-    optional = {"weights", "hostfile", "image_dim", "added_kv_proj_dim", "model", "base_url"}
+    optional = {"weights", "hostfile", "image_dim", "added_kv_proj_dim", "captioner", "writer"}
     sections = {"shots", "captions", "balance", "codec", "text", "model", "launch", "film"}
     for section in sections:
         assert set(getattr(recipe, section).model_dump()) - set(values[section]) <= optional, section

@@ -5,8 +5,12 @@ Captioners see the pictures that the one decode kept; no source is opened again.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from skyreels_platform.captioning.answers import Answer
+from skyreels_platform.captioning.asking import Usage
+from skyreels_platform.captioning.questions import TimedPicture, ask_about_shots, fuse_rows, pictures_of
 from skyreels_platform.curation.steps import (
     Row,
     Rows,
@@ -22,12 +26,23 @@ from skyreels_platform.ledger.provenance import hash_json, provenance
 from skyreels_platform.recipe import CaptionSettings
 from skyreels_platform.workers import Workers
 
-CAPTIONS_VERSION = "captions-2"
+CAPTIONS_VERSION = "captions-3"
 """Raise it when the same shot would be captioned otherwise."""
 
 
-def caption_batch(home: Home, batch: str, settings: CaptionSettings, *, seed: int, workers: Workers) -> StepResult:
-    """Caption every shot of a batch."""
+@dataclass(frozen=True, kw_only=True)
+class CaptionResult(StepResult):
+    """What captioning did for one batch."""
+
+    captioner: Usage = field(default_factory=Usage)
+    writer: Usage = field(default_factory=Usage)
+
+
+def caption_batch(
+    home: Home, batch: str, settings: CaptionSettings, *, seed: int, workers: Workers, captioners: Sequence[str] = (),
+    writers: Sequence[str] = (),
+) -> CaptionResult:  # fmt: skip
+    """Caption every shot of a batch. `captioners` and `writers` are base URLs in place of the settings' own."""
     sources = ready_sources(home, batch)
     shots = shots_by_source(home, batch)
     expected = {source["source_id"]: captions_provenance(source, shots, settings, seed) for source in sources}
@@ -40,16 +55,26 @@ def caption_batch(home: Home, batch: str, settings: CaptionSettings, *, seed: in
         source for source in sources
         if any(final.get(row["shot_id"]) != expected[source["source_id"]] for row in shots.get(source["source_id"], []))
     ]  # fmt: skip
+    answers: dict[str, Answer] = {}
+    asked, written = Usage(), Usage()
+    if settings.backend == "vllm":
+        open_shots = [shot for source in todo for shot in shots.get(source["source_id"], [])]
+        urls = list(captioners) or settings.captioner.urls
+        answers, asked = ask_about_shots(home, batch, open_shots, settings, seed=seed, urls=urls, workers=workers)
 
     def call_of(source: Row) -> tuple[Any, ...]:
         mine = shots[source["source_id"]]
-        pictures: dict[str, list[bytes]] = {row["shot_id"]: [] for row in mine}
-        for row in home.ledger.rows("frames", {"shot_id": list(pictures)}, ["shot_id", "image"]).to_pylist():
-            pictures[row["shot_id"]].append(row["image"])
-        return source["human_caption"], expected[source["source_id"]], mine, pictures, settings.model_dump(), seed
+        said = {row["shot_id"]: asdict(answers[row["shot_id"]]) for row in mine if row["shot_id"] in answers}
+        return source["human_caption"], expected[source["source_id"]], mine, pictures_of(home, mine), settings.model_dump(), seed, said
 
     def write(rows: Rows) -> None:
-        home.ledger.merge("captions", rows.get("captions", []))
+        captions = rows.get("captions", [])
+        if settings.fusion == "llm" and captions:
+            urls = list(writers) or settings.writer.urls
+            took = fuse_rows(home, batch, captions, settings, seed=seed, urls=urls)
+            took.wall_s += written.wall_s  # one after another, not side by side
+            written.add(took)
+        home.ledger.merge("captions", [{key: row[key] for key in row if key != "human_text"} for row in captions])
 
     failures = run_step(
         home, batch, step="captions", sources=todo, function=caption_source, call_of=call_of, workers=workers,
@@ -57,10 +82,10 @@ def caption_batch(home: Home, batch: str, settings: CaptionSettings, *, seed: in
         provenance_of=lambda source: expected[source["source_id"]],
     )  # fmt: skip
     prune(home, batch, ["captions"])
-    return StepResult(
+    return CaptionResult(
         num_sources=len(sources), num_made=len(todo), failures=failures,
         num_rows=home.ledger.rows("captions", {"batch": batch}, ["provenance"]).num_rows,
-        data_version=hash_json(sorted((key, expected[key], key in failures) for key in expected)),
+        data_version=hash_json(sorted((key, expected[key], key in failures) for key in expected)), captioner=asked, writer=written,
     )  # fmt: skip
 
 
@@ -69,36 +94,36 @@ def captions_provenance(source: Row, shots: Mapping[str, list[Row]], settings: C
     from skyreels_platform.curation.kept_frames import KEPT_FRAMES_VERSION
 
     # The sidecar is no part of the source's own provenance: a new caption leaves latents alone.
-    return provenance(CAPTIONS_VERSION, [settings, seed, source["human_caption"], KEPT_FRAMES_VERSION], parents_of(source, shots))
+    own = [settings.identity(), seed, source["human_caption"], KEPT_FRAMES_VERSION]
+    return provenance(CAPTIONS_VERSION, own, parents_of(source, shots))
 
 
 def caption_source(
-    human_caption: str, own: str, shots: Sequence[Row], pictures: Mapping[str, Sequence[bytes]], settings: Mapping[str, Any], seed: int
-) -> Rows:
-    """Caption rows of every shot of one source, without their batch; runs in a worker. `own` is their provenance."""
-    import numpy as np
+    human_caption: str, own: str, shots: Sequence[Row], pictures: Mapping[str, Sequence[TimedPicture]], settings: Mapping[str, Any],
+    seed: int, answers: Mapping[str, Mapping[str, Any]],
+) -> Rows:  # fmt: skip
+    """Caption rows of every shot of one source, without their batch; runs in a worker. `own` is their provenance.
 
+    answers: shot id -> the captioner's answer, for the backend that has one.
+    """
     from skyreels_platform.captioning.caption import caption_shot
-    from skyreels_platform.curation.kept_frames import decode_pictures
+    from skyreels_platform.captioning.rules import human_text
+    from skyreels_platform.curation.kept_frames import decode_pictures, evenly_spread
 
     chosen = CaptionSettings(**settings)
     human = json.loads(human_caption)
     rows = []
     for shot in shots:
-        images = pictures[shot["shot_id"]]
-        if not images:
+        kept = pictures[shot["shot_id"]]
+        if not kept:
             rows.append(_unseen(shot["shot_id"], own))
             continue
-        places = np.unique(np.linspace(0, len(images) - 1, min(chosen.num_frames, len(images))).round().astype(int))
+        said = answers.get(shot["shot_id"])
         caption = caption_shot(
-            decode_pictures([images[place] for place in places]), shot_id=shot["shot_id"],
-            duration_s=shot["end_s"] - shot["start_s"], seed=seed, human=human, settings=chosen,
+            decode_pictures([kept[place][1] for place in evenly_spread([time_s for time_s, _ in kept])]), shot_id=shot["shot_id"],
+            duration_s=shot["end_s"] - shot["start_s"], seed=seed, human=human, settings=chosen, answer=Answer(**said) if said else None,
         )  # fmt: skip
-        rows.append({
-            "shot_id": shot["shot_id"], "structured": caption.structured, "field_provenance": caption.field_provenance,
-            "t2v": caption.t2v, "i2v": caption.i2v, "status": caption.status, "reason": caption.reason,
-            "captioner": caption.captioner, "provenance": own,
-        })  # fmt: skip
+        rows.append({**asdict(caption), "shot_id": shot["shot_id"], "provenance": own, "human_text": human_text(human)})
     return {"captions": rows}
 
 
@@ -106,6 +131,7 @@ def _unseen(shot_id: str, own: str) -> Row:
     from skyreels_platform.captioning.schema import StructuredCaption
 
     return {
-        "shot_id": shot_id, "structured": StructuredCaption().to_json(), "field_provenance": "{}", "t2v": "", "i2v": "", "status": "empty",
-        "reason": "the shot lies between two sampled pictures: nothing of it was kept", "captioner": "", "provenance": own,
+        "shot_id": shot_id, "structured": StructuredCaption().to_json(), "field_provenance": "{}", "t2v": "", "i2v": "", "t2v_train": "",
+        "status": "empty", "reason": "the shot lies between two sampled pictures: nothing of it was kept", "captioner": "",
+        "provenance": own, "human_text": "",
     }  # fmt: skip

@@ -1,8 +1,7 @@
 """From a structured caption to the two training texts, by template: dense for T2V, sparse for I2V (paper 3.2, order of the code).
 
-A pure function of fields, seed and shot id: the same caption always gives the same text. Upstream lets a 32B model do this, with
-an unseeded field dropout and '-' where it failed; here an empty caption is an empty text. Like upstream, the camera's sentence
-never goes through the template: it is appended after the text.
+A pure function of fields; `thinned` leaves fields out as a function of seed and shot id. The same caption always gives the same text.
+Upstream's field dropout is unseeded and also meets captions that are only shown; here it makes training texts and nothing else.
 """
 
 import hashlib
@@ -11,18 +10,35 @@ from typing import Literal
 
 from skyreels_platform.captioning.schema import StructuredCaption, Subject
 
-VERSION = "fusion-template-1"
+VERSION = "fusion-template-2"
+
+Task = Literal["t2v", "i2v"]
 
 _EXPRESSIVE = ("human", "animal")  # code: only these have an expression
+_ACCESSORY = ("human", "accessory")  # code: what somebody wears is no subject of its own
 _STARTS_A_SENTENCE = re.compile(r"(the|a|an|he|she|it|they|his|her|its|their|this|that|there)\b", re.IGNORECASE)
 _PRONOUNS = ("they", "he", "she", "it")
 
 
-def fuse(caption: StructuredCaption, task: Literal["t2v", "i2v"], *, seed: int, shot_id: str, field_dropout: float) -> str:
-    """The training text; '' when no field says anything.
+def fuse(caption: StructuredCaption, task: Task) -> str:
+    """The text; '' when no field says anything. I2V has actions, expressions and the camera: the first picture shows the rest."""
+    sentences = []
+    if task == "t2v":
+        sentences.append(_shot_sentence(caption))
+    for subject in spoken_of(caption, task):
+        if task == "t2v":
+            sentences += [_action_sentence(subject), _news(subject.appearance, name_of(subject)), subject.expression, subject.position]
+        else:
+            sentences += [_action_sentence(subject), subject.expression]
+    if task == "t2v":
+        sentences += [caption.environment, caption.lighting]
+    return " ".join(filter(None, (*map(closed, sentences), camera_sentence(caption.camera_motion))))
 
-    `field_dropout` (0..1) is the share of appearance and position (per subject) and lighting fields that T2V leaves out, drawn by
-    hashing (seed, shot_id, field). I2V never has these fields: the first picture shows them.
+
+def thinned(caption: StructuredCaption, *, seed: int, shot_id: str, field_dropout: float) -> StructuredCaption:
+    """The caption with a share of appearance and position (per subject) and lighting left out (code), for training texts.
+
+    field_dropout: 0..1. Each field's draw is a hash of (seed, shot_id, field).
     """
     if not 0 <= field_dropout <= 1:
         raise ValueError(f"field_dropout is {field_dropout}; give a share between 0 and 1")
@@ -30,25 +46,30 @@ def fuse(caption: StructuredCaption, task: Literal["t2v", "i2v"], *, seed: int, 
     def kept(field: str, text: str) -> str:
         return "" if _draw(seed, shot_id, field) < field_dropout else text
 
-    order = sorted(enumerate(caption.subjects), key=lambda item: not item[1].is_main_subject)
-    sentences = []
-    if task == "t2v":
-        sentences.append(_shot_sentence(caption))
-        for index, subject in order:
-            appearance = kept(f"subjects[{index}].appearance", subject.appearance)
-            position = kept(f"subjects[{index}].position", subject.position)
-            sentences += [_action_sentence(subject), _news(appearance, _name(subject)), _expression(subject), position]
-        sentences += [caption.environment, kept("lighting", caption.lighting)]
-    else:
-        for _, subject in order:
-            if subject.action or _expression(subject):
-                sentences += [_action_sentence(subject), _expression(subject)]
-    return " ".join(filter(None, (*map(_closed, sentences), camera_sentence(caption.camera_motion))))
+    subjects = tuple(
+        subject.model_copy(update={key: kept(f"subjects[{index}].{key}", getattr(subject, key)) for key in ("appearance", "position")})
+        for index, subject in enumerate(caption.subjects)
+    )
+    return caption.model_copy(update={"subjects": subjects, "lighting": kept("lighting", caption.lighting)})
+
+
+def spoken_of(caption: StructuredCaption, task: Task) -> list[Subject]:
+    """The subjects that a text of this task speaks of, the main one first, expressions of the expressive alone (code)."""
+    found = []
+    for subject in sorted(caption.subjects, key=lambda subject: not subject.is_main_subject):
+        kind = subject.types.type.lower()
+        if (kind, subject.types.sub_type.lower()) == _ACCESSORY:
+            continue
+        if kind not in _EXPRESSIVE:
+            subject = subject.model_copy(update={"expression": ""})
+        if task == "t2v" or subject.action or subject.expression:
+            found.append(subject)
+    return found
 
 
 def camera_sentence(camera_motion: str) -> str:
     """`the camera pans left` -> `The camera pans left.`; '' for a static camera."""
-    text = _closed(camera_motion)
+    text = closed(camera_motion)
     return text[:1].upper() + text[1:]
 
 
@@ -64,13 +85,13 @@ def _shot_sentence(caption: StructuredCaption) -> str:
     return ", ".join(value.replace("_", " ") for value in values if value not in ("", "other"))
 
 
-def _name(subject: Subject) -> str:
+def name_of(subject: Subject) -> str:
     return (subject.types.sub_type or subject.types.type).strip()
 
 
 def _action_sentence(subject: Subject) -> str:
     """`a red circle moves right`. An action that is a sentence of its own stays one, its pronoun replaced by the name."""
-    name, action = _name(subject), subject.action.strip()
+    name, action = name_of(subject), subject.action.strip()
     if not action:
         return f"{_article(name)} {name}" if name else ""
     if not _STARTS_A_SENTENCE.match(action):
@@ -85,10 +106,6 @@ def _article(name: str) -> str:
     return "an" if name[:1].lower() in "aeiou" else "a"
 
 
-def _expression(subject: Subject) -> str:
-    return subject.expression if subject.types.type.lower() in _EXPRESSIVE else ""
-
-
 def _news(text: str, name: str) -> str:
     """The text, unless the name says it all: `red` adds nothing to `red circle`."""
     return "" if set(_words(text)) <= set(_words(name)) else text
@@ -98,7 +115,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[\w'-]+", text.lower())
 
 
-def _closed(text: str) -> str:
+def closed(text: str) -> str:
     """The text as a closed sentence; '' stays ''."""
     text = " ".join(text.split()).rstrip(" ,;:")
     return text if not text or text[-1] in ".!?" else text + "."

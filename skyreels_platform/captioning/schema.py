@@ -57,7 +57,7 @@ class SubjectTypes(_Part):
 class Subject(_Part):
     """One subject of a shot. Texts are '' where nobody said anything."""
 
-    types: SubjectTypes = Field(default=SubjectTypes(), alias="TYPES")
+    types: SubjectTypes = Field(default=SubjectTypes(), validation_alias="TYPES", serialization_alias="TYPES")
     appearance: Text = ""
     action: Text = ""
     expression: Text = ""
@@ -143,11 +143,11 @@ def _for_decoder(part: dict[str, Any], definitions: dict[str, Any]) -> dict[str,
 def _check_complete(place: str, part: _Part) -> None:
     for name, field in type(part).model_fields.items():
         if name not in part.model_fields_set:
-            raise CaptionFieldError(f"{place} lacks the key {field.alias or name!r}; needed: {', '.join(_keys(type(part)))}")
+            raise CaptionFieldError(f"{place} lacks the key {field.serialization_alias or name!r}; needed: {', '.join(_keys(type(part)))}")
 
 
 def _keys(part: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in part.model_fields.items()]
+    return [field.serialization_alias or name for name, field in part.model_fields.items()]
 
 
 def _explain(issue: Any) -> str:

@@ -1,6 +1,7 @@
 """The pictures of a shot that are kept: what captions, contact sheets and review look at instead of decoding the source again.
 
-8 to 32 pictures, evenly spread however long the shot is, chosen while it streams: once there are too many, every second one goes.
+8 to 32 pictures, evenly spread however long the shot is, chosen while it streams: once there are too many, every second one goes. The
+shot's last picture comes on top, so that nobody who looks at a shot misses how it ends.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,10 @@ import numpy as np
 
 from skyreels_platform.media.pyramid import Levels
 
-KEPT_FRAMES_VERSION = "kept-1"
+KEPT_FRAMES_VERSION = "kept-2"
 """Raise it when the same shot would keep other pictures."""
 MOST = 32
-"""Pictures of one shot at most (our choice: the published captioner sees 16)."""
+"""Evenly spread pictures of one shot at most (our choice: the published captioner sees 16)."""
 _QUALITY = 92  # JPEG; our choice: 20 kB for a picture of 455 x 256
 
 
@@ -35,12 +36,14 @@ class Keeper:
 
     def __init__(self) -> None:
         self._kept: list[Levels] = []
+        self._last: Levels | None = None
         self._every, self._seen = 1, 0
 
     def add(self, frame: Levels) -> None:
         """See the shot's next frame."""
         if frame.picture is None:
             return
+        self._last = frame
         if self._seen % self._every == 0:
             if len(self._kept) == MOST:
                 self._kept = self._kept[::2]
@@ -51,9 +54,10 @@ class Keeper:
 
     def result(self) -> list[KeptFrame]:
         """The kept pictures in display order."""
+        end = [self._last] if self._last and self._kept[-1] is not self._last else []
         return [
             KeptFrame(frame=frame.index, time_s=frame.time_s, image=encode_picture(frame.picture))
-            for frame in self._kept if frame.picture is not None
+            for frame in self._kept + end if frame.picture is not None
         ]  # fmt: skip
 
 
@@ -63,6 +67,13 @@ def encode_picture(picture: np.ndarray) -> bytes:
     ok, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     assert ok, "a picture in memory can always be encoded"
     return data.tobytes()
+
+
+def evenly_spread(times_s: Sequence[float]) -> list[int]:
+    """Places of kept pictures (at `times_s`, ascending) without a last one that lies nearer to its neighbour than the others do."""
+    count = len(times_s)
+    is_uneven = count > 2 and times_s[-1] - times_s[-2] < 0.75 * (times_s[1] - times_s[0])
+    return list(range(count - is_uneven))
 
 
 def decode_pictures(images: Sequence[bytes]) -> np.ndarray:

@@ -96,7 +96,8 @@ def buckets_of(settings: DatasetSettings, multiple: int) -> DualAxisBuckets:
 def _passed_shots(home: Home, stage: str) -> list[Row]:
     return home.ledger.query(
         """
-        SELECT shots.*, sources.uri, sources.media, captions.t2v AS caption, captions.provenance AS caption_provenance,
+        SELECT shots.*, sources.uri, sources.media, captions.provenance AS caption_provenance,
+               coalesce(captions.t2v_train, captions.t2v) AS caption,
                coalesce(crops.x, 0) AS x, coalesce(crops.y, 0) AS y,
                coalesce(crops.width, sources.width) AS width, coalesce(crops.height, sources.height) AS height
         FROM verdicts JOIN shots USING (shot_id) JOIN sources USING (source_id) JOIN captions USING (shot_id)

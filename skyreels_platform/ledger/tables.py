@@ -106,7 +106,17 @@ TABLES: dict[str, TableSpec] = {
             "captions", "the caption of one shot", "shot_id", "batch",
             shot_id=_TEXT, batch=_TEXT, structured=_TEXT,  # JSON, SkyCaptioner's schema
             field_provenance=_TEXT,  # JSON: field -> who said it (captioning.origin)
-            t2v=_TEXT, i2v=_TEXT, status=_TEXT, reason=_TEXT, captioner=_TEXT,
+            t2v=_TEXT, i2v=_TEXT,  # dense and sparse text
+            t2v_train=_TEXT,   # the dense text with some fields left out: what a data set holds
+            status=_TEXT,      # ok | empty | truncated | repeated | refused | invalid | error
+            reason=_TEXT, captioner=_TEXT,
+        ),
+        _table(
+            "answers", "what a language model said to one request", "request_hash", "batch",
+            request_hash=_TEXT, batch=_TEXT,
+            key=_TEXT,         # what it is about: a shot id, or a shot id and a text's column
+            model=_TEXT, status=_TEXT,  # success | truncated | repeated | refused | error
+            reason=_TEXT, text=_TEXT, num_asked=_INT, prompt_tokens=_INT, completion_tokens=_INT, latency_s=_REAL,
         ),
         _table(
             "failures", "one source that one step could not process", "scope source_id", "scope",

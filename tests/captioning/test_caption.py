@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 
 from skyreels_platform.captioning import camera
+from skyreels_platform.captioning.answers import Answer
 from skyreels_platform.captioning.caption import Caption, caption_shot
 from skyreels_platform.captioning.schema import SHOT_FIELDS, SUBJECT_FIELDS, concept_of, parse
 from skyreels_platform.captioning.subjects import describe_subject
 from skyreels_platform.recipe import CaptionSettings
 from tests.captioning.drawing import camera_film, draw, film, texture
+from tests.captioning.endpoint import valid
 
 RULES = CaptionSettings(backend="rules", field_dropout=0.0)
 
@@ -136,12 +139,41 @@ def test_the_same_shot_gets_the_same_row() -> None:
     assert caption(frames, duration_s=2.0) == caption(frames.copy(), duration_s=2.0)
 
 
-def test_a_dead_model_server_is_a_row_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    settings = CaptionSettings(backend="vllm", base_url="http://127.0.0.1:9/v1")
-    result = caption(film("circle", "red"), {"environment": "A void."}, settings=settings)
-    assert (result.status, result.t2v) == ("error", "A void.")
-    assert "is the vLLM server up?" in result.reason
+VLLM = CaptionSettings(backend="vllm", field_dropout=1.0)
+ANSWER = Answer(
+    key="shot_1", request_hash="h", status="success", reason="", text=json.dumps(valid("A yard.")), model="m", num_asked=1
+)  # fmt: skip
+
+
+def answered(answer: Answer | None, human: dict[str, Any] | None = None) -> Caption:
+    frames = film("circle", "red", num_frames=2)
+    return caption_shot(frames, shot_id="shot_1", duration_s=1.0, seed=0, human=human or {}, settings=VLLM, answer=answer)
+
+
+def test_a_models_answer_becomes_a_caption_with_the_model_in_every_field() -> None:
+    result = answered(ANSWER)
+    assert (result.status, result.reason) == ("ok", "")
+    assert parse(result.structured, is_complete=True).environment == "A yard."
+    assert result.t2v == "full shot, eye level, side view. The cat runs. Gray. Centre. A yard. Daylight."
+    assert result.t2v_train == "full shot, eye level, side view. The cat runs. A yard.", "dropout thins the training text alone"
+    assert result.i2v == "The cat runs."
+    origin = json.loads(result.field_provenance)
+    assert set(origin) == {"subjects", *SHOT_FIELDS, *(f"subjects[0].{field}" for field in SUBJECT_FIELDS)}
+    assert {(entry["source"], entry["model"]) for entry in origin.values()} == {("mllm", "Skywork/SkyCaptioner-V1")}
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "reason"),
+    [
+        (None, "error", "the captioner was not asked"),
+        (replace(ANSWER, key="shot_2"), "error", "an answer about shot_2 was handed in"),
+        (replace(ANSWER, status="truncated", reason="cut off", text=""), "truncated", "cut off"),
+        (replace(ANSWER, status="refused", reason="will not", text=""), "refused", "will not"),
+    ],
+)
+def test_a_shot_without_an_answer_is_a_row_with_a_reason(answer: Answer | None, status: str, reason: str) -> None:
+    result = answered(answer, {"environment": "A void."})
+    assert (result.status, result.reason, result.t2v) == (status, reason, "A void.")
     origin = json.loads(result.field_provenance)
     assert (origin["environment"]["source"], origin["lighting"]["source"]) == ("human", "none")
     assert "SkyCaptioner-V1" in result.captioner

@@ -1,6 +1,6 @@
 import pytest
 
-from skyreels_platform.captioning.fusion import fuse
+from skyreels_platform.captioning.fusion import Task, fuse, thinned
 from skyreels_platform.captioning.schema import StructuredCaption, Subject, SubjectTypes
 
 CIRCLE = Subject(
@@ -19,9 +19,8 @@ SCENE = StructuredCaption(
 )
 
 
-def text(caption: StructuredCaption, task: str, *, seed: int = 0, shot_id: str = "shot_1", field_dropout: float = 0.0) -> str:
-    assert task in ("t2v", "i2v")
-    return fuse(caption, task, seed=seed, shot_id=shot_id, field_dropout=field_dropout)  # type: ignore[arg-type]
+def text(caption: StructuredCaption, task: Task, *, seed: int = 0, shot_id: str = "shot_1", field_dropout: float = 0.0) -> str:
+    return fuse(thinned(caption, seed=seed, shot_id=shot_id, field_dropout=field_dropout), task)
 
 
 def test_the_rendered_world_speaks_in_short_sentences() -> None:
@@ -72,3 +71,13 @@ def test_full_dropout_leaves_the_rest() -> None:
     )
     with pytest.raises(ValueError, match=r"field_dropout is 1\.5"):
         text(SCENE, "t2v", field_dropout=1.5)
+
+
+def test_accessories_are_no_subjects_and_only_the_expressive_have_expressions() -> None:
+    hat = Subject(types=SubjectTypes(type="Human", sub_type="Accessory"), appearance="A hat.")
+    assert text(StructuredCaption(subjects=(hat, WOMAN)), "t2v") == text(StructuredCaption(subjects=(WOMAN,)), "t2v")
+    assert "happy" not in text(SCENE, "t2v") + text(SCENE, "i2v")
+
+
+def test_nothing_is_left_out_without_dropout() -> None:
+    assert thinned(SCENE, seed=0, shot_id="shot_1", field_dropout=0.0) == SCENE

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skyreels_platform.curation.kept_frames import MOST, Keeper, decode_pictures, encode_picture
+from skyreels_platform.curation.kept_frames import MOST, Keeper, decode_pictures, encode_picture, evenly_spread
 from skyreels_platform.media.pyramid import Levels
 
 SMALL = np.zeros((81, 144, 3), np.uint8)
@@ -19,14 +19,21 @@ def kept(num_frames: int, every: int = 3) -> list[int]:
 
 @pytest.mark.parametrize("num_frames", [1, 20, 95, 96, 97, 190, 200, 1000, 5000])
 def test_pictures_are_evenly_spread_and_bounded(num_frames: int) -> None:
-    found = kept(num_frames)
-    assert 1 <= len(found) <= MOST
-    assert found[0] == 0
+    *found, end = kept(num_frames)
+    assert end == (num_frames - 1) // 3 * 3, "the last sampled picture"
+    assert len(found) <= MOST
+    assert [*found, end][0] == 0
     steps = set(np.diff(found).tolist())
     assert len(steps) <= 1
-    last = found[-1] + (steps.pop() if steps else 3)
-    assert last >= num_frames - 1, "nothing at the end is left out"
-    assert len(found) >= min(MOST // 2, (num_frames + 2) // 3)
+    assert all(end - found[-1] <= step for step in steps), "nothing at the end is left out"
+    assert len(found) + 1 >= min(MOST // 2, (num_frames + 2) // 3)
+
+
+def test_a_picture_out_of_step_is_told_apart() -> None:
+    assert evenly_spread([0.0, 0.5, 1.0, 1.5]) == [0, 1, 2, 3]
+    assert evenly_spread([0.0, 0.5, 1.0, 1.2]) == [0, 1, 2]
+    assert evenly_spread([0.0, 0.1]) == [0, 1]
+    assert evenly_spread([]) == []
 
 
 def test_a_shot_without_a_picture_keeps_none() -> None:
