@@ -185,6 +185,7 @@ def _split(shot: SampleShot, generator: np.random.Generator, is_flat: bool, kind
 
 def _inset(shot: SampleShot, generator: np.random.Generator, is_flat: bool) -> None:
     _split(shot, generator, is_flat, "picture_in_picture")
+    shot.unsure.add("logo")  # the inset stands in a corner, too
 
 
 _COURSES = {

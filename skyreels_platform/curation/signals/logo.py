@@ -49,13 +49,14 @@ class Logo(Signal):
     """Confidence, 0 to 1, that a mark stands still in one of the frame's four corners while the picture moves.
 
     The mark's edges keep their gradient over the whole shot, others in the corner do not; half-transparent marks are seen because
-    the picture behind averages out. The confidence is the product of how strong the edges are, how much of them stays, how many
+    the picture behind averages out; and they stay at the same place from the shot's earlier to its later part, which tells a mark
+    from things that drift by slowly. The confidence is the product of how strong the edges are, how much of them stays, how many
     they are and how alone they stand. Where the picture does not move, a mark is found only if it stands alone on plain ground; a
     corner in which the scene itself has edges that stay makes the score unknown.
     Source: paper (crop by marks in 15 % corners, found by a language model there); method and numbers our choice.
     """
 
-    name, unit, version = "logo", "confidence", "1"
+    name, unit, version = "logo", "confidence", "2"
     video_only = True
     still = "one picture cannot tell a mark from the scene"
     shared = OverlayStatistics
@@ -105,7 +106,8 @@ def _corner(
     zone = slice(top, top + zone_height), slice(left, left + zone_width)
     inside = lasting[zone]
     part = Edges(
-        strength=edges.strength[zone], energy=edges.energy[zone], upright=edges.upright[zone], pictures=edges.pictures
+        strength=edges.strength[zone], energy=edges.energy[zone], upright=edges.upright[zone], pictures=edges.pictures,
+        parts=edges.parts[(slice(None), *zone)],
     )  # fmt: skip
     best, box = 0.0, None
     travelled = state.travelled(x, y)
@@ -115,13 +117,22 @@ def _corner(
         # Where nothing moves, whatever stands there stays: only a clear mark alone on plain ground is told from it.
         certain = found if moves_around or travelled or (alone and found >= _CLEARLY) else 0.0
         place = (left + mark[0]) / width, (top + mark[1]) / height, (left + mark[2]) / width, (top + mark[3]) / height
-        if certain > best and not state.continues_text(*place):
+        if certain > best and _is_steady(part, inside, mark) and not state.continues_text(*place):
             best, box = certain, (left + mark[0], top + mark[1], left + mark[2], top + mark[3])
     for line in state.corner_text():
         if moves and best < _WRITTEN and (line.x0 + line.x1 > 1) == bool(x) and (line.y0 + line.y1 > 1) == bool(y):
-            best = _WRITTEN
-            box = int(line.x0 * width), int(line.y0 * height), int(line.x1 * width) + 1, int(line.y1 * height) + 1
+            written = int(line.x0 * width), int(line.y0 * height), int(line.x1 * width) + 1, int(line.y1 * height) + 1
+            if _is_steady(edges, lasting, written):
+                best, box = _WRITTEN, written
     return _Corner(confidence=best, box=box, undecided=not moves and float(inside.mean()) > _EMPTY)
+
+
+def _is_steady(edges: Edges, lasting: np.ndarray, box: tuple[int, int, int, int]) -> bool:
+    """Whether the lasting edges in a box stand still from the earlier to the later part of the shot."""
+    x0, y0, x1, y1 = box
+    own = np.zeros_like(lasting)
+    own[y0:y1, x0:x1] = lasting[y0:y1, x0:x1]
+    return bool(own.any()) and edges.is_steady(own)
 
 
 def _marks(inside: np.ndarray, frame: tuple[int, int], x: int, y: int) -> list[tuple[int, int, int, int]]:

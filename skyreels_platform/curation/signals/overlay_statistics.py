@@ -33,6 +33,12 @@ CORNER = 0.15
 """Share of the frame's width and height that its corners take (paper, on cropping)."""
 WIDEST, TALLEST = 0.35, 0.25
 """A wider or higher thing that reaches into a corner is no logo; shares of the frame's width and height."""
+STEADY, LASTS = 0.75, 0.35
+"""Between the earlier and the later part of a shot: cosine of the mean gradients of one thing, and the weaker over the stronger one, at
+least. What stands on the screen has the same edges in both (0.84 at least, measured), what drifts slowly has moved on."""
+HELD = 3.0
+"""Levels of 255 by which no block of a picture differs from the last one that counted: a frozen picture says nothing again."""
+_BLOCKS = 43, 24  # across and down
 _THROUGH = 0.5  # a row or column with edges on more of its length is a border, or a line of the scene
 _LONELY = 0.1  # share of the length under edges, a few pixels farther, below which nothing goes on there
 _THICK = 6  # pixels; a line is thinner
@@ -56,11 +62,19 @@ class Edges:
     """(h, w) bool: the edge runs up and down rather than level."""
     pictures: int
     """How many were seen."""
+    parts: np.ndarray
+    """(3, h, w) float32: squared mean gradient of the earlier part of the shot, of the later part, and their product."""
 
     @cached_property
     def share(self) -> np.ndarray:
         """(h, w): how much of its energy a pixel's mean gradient holds; 1 where nothing ever changes."""
         return self.strength**2 / np.maximum(self.energy, 1e-6)
+
+    def is_steady(self, where: np.ndarray) -> bool:
+        """Whether what lies there, an (h, w) mask, has the same edges in the earlier and the later part of the shot."""
+        earlier, later, both = (float(part[where].sum(dtype=np.float64)) for part in self.parts)
+        weaker, stronger = sorted((earlier, later))
+        return both >= STEADY * np.sqrt(earlier * later) and weaker >= LASTS**2 * stronger > 0
 
     def moved(self) -> float:
         """Share of the textured pixels whose edges came and went."""
@@ -109,13 +123,14 @@ class OverlayStatistics:
         self.shot = shot
         self.text = TextTrack()
         self._sums = _GradientSums(), _GradientSums()
+        self._counted: np.ndarray | None = None  # blocks of the last picture that did
         self._edges: Edges | None = None
         self._lines: list[TextLine] | None = None
         self._position, self._lowest, self._highest = (np.zeros((_GRID, _GRID, 2)) for _ in range(3))
 
     def add(self, sample: Sample) -> None:
         """See the shot's next frame."""
-        if sample.picture is not None and min(sample.picture.shape[:2]) >= SMALLEST:
+        if sample.picture is not None and min(sample.picture.shape[:2]) >= SMALLEST and not self._is_held(sample.rgb):
             self._add_picture(sample.picture)
         if sample.motion is not None:
             self._add_motion(sample.motion)
@@ -158,6 +173,10 @@ class OverlayStatistics:
         return Edges(
             strength=np.where(chosen, hue, strength), energy=np.where(chosen, hue_energy, energy),
             upright=np.where(chosen, hue_upright, upright) > 0, pictures=light.pictures,
+            parts=np.stack([
+                mine + cv2.resize(other, size, interpolation=cv2.INTER_NEAREST)
+                for mine, other in zip(light.parts(), colour.parts(), strict=True)
+            ]),
         )  # fmt: skip
 
     def without_text(self, mask: np.ndarray) -> np.ndarray:
@@ -203,6 +222,13 @@ class OverlayStatistics:
         """Whether the camera moved what is seen at (x, y); in the middle of a zoom or a roll it hardly does."""
         return self.travel(x, y) >= max(AT_REST, _PIVOT * float((self._highest - self._lowest).max()))
 
+    def _is_held(self, small: np.ndarray) -> bool:
+        blocks = cv2.resize(small, _BLOCKS, interpolation=cv2.INTER_AREA)
+        if self._counted is not None and self._sums[0].pictures > 1 and cv2.norm(blocks, self._counted, cv2.NORM_INF) <= HELD:
+            return True
+        self._counted = blocks
+        return False
+
     def _add_picture(self, picture: np.ndarray) -> None:
         planes = cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb)
         height, width = (side // 2 * 2 for side in planes.shape[:2])  # halving whole pixels is ten times as fast
@@ -225,6 +251,7 @@ class _GradientSums:
         self.pictures = 0
         self._mean: tuple[np.ndarray, np.ndarray] | None = None
         self._energy: np.ndarray | None = None
+        self._earlier: list[tuple[int, tuple[np.ndarray, np.ndarray]]] = []  # sums up to 1, 2, 4, ... pictures, the last two
 
     def add(self, planes: np.ndarray) -> None:
         gradients = [cv2.Sobel(planes, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1))]
@@ -235,6 +262,20 @@ class _GradientSums:
             cv2.accumulate(gradient, total)
             cv2.accumulateSquare(gradient, self._energy)
         self.pictures += 1
+        if self.pictures & (self.pictures - 1) == 0:
+            self._earlier = [*self._earlier[-1:], (self.pictures, (self._mean[0].copy(), self._mean[1].copy()))]
+
+    def parts(self) -> list[np.ndarray]:
+        """(h, w) float32 each, as `Edges.parts`; the earlier part is a third to two thirds of the shot."""
+        assert self._mean is not None
+        count, sums = min(self._earlier, key=lambda part: abs(part[0] - self.pictures / 2))
+        earlier = [part / count for part in sums]
+        later = [(total - part) / (self.pictures - count) for total, part in zip(self._mean, sums, strict=True)]
+        products = [
+            sum(one * other for one, other in zip(first, second, strict=True))
+            for first, second in ((earlier, earlier), (later, later), (earlier, later))
+        ]
+        return [np.asarray(product.sum(axis=2) if product.ndim == 3 else product, np.float32) for product in products]
 
     def means(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Length of the mean gradient, mean squared length, and by how much it points across rather than down; (h, w) each."""

@@ -18,7 +18,7 @@ LIT, LIT_SHARE = 24.0, 0.25
 OTHER = 8.0
 """Levels by which a block of the next slide must differ,"""
 OTHER_SHARE = 0.4
-"""and the share of blocks that must: a subject that jumps leaves its surroundings as they were."""
+"""and the share of the picture's blocks that must: a subject that jumps leaves its surroundings as they were."""
 
 
 class Slideshow(Signal):
@@ -30,7 +30,7 @@ class Slideshow(Signal):
     Source: paper 3.1 drops static screens and edited material; definition our choice.
     """
 
-    name, unit, version = "slideshow", "share of pairs", "1"
+    name, unit, version = "slideshow", "share of pairs", "2"
     video_only = True
 
     def __init__(self, shot: ShotInfo) -> None:
@@ -77,4 +77,8 @@ class Slideshow(Signal):
 
     @staticmethod
     def _is_other(blocks: np.ndarray, earlier: np.ndarray) -> bool:
-        return float(np.mean(np.abs(blocks - earlier) >= OTHER)) >= OTHER_SHARE
+        """Whether most of the picture, bars apart, is another one."""
+        both = np.stack([blocks, earlier])
+        bars = [np.ptp(both, axis=axes) < CHANGE for axes in ((0, 2), (0, 1))]  # rows and columns of one luma in both pictures
+        inside = np.ix_(*(~is_bar if not is_bar.all() else is_bar for is_bar in bars))
+        return float(np.mean(np.abs(blocks - earlier)[inside] >= OTHER)) >= OTHER_SHARE

@@ -31,7 +31,7 @@ class Sticker(Signal):
     Source: paper names stickers and effects and a trained expert for them; method our choice.
     """
 
-    name, unit, version = "sticker", "share of frame", "1"
+    name, unit, version = "sticker", "share of frame", "2"
     video_only = True
     still = "one picture cannot tell a graphic from the scene"
     shared = OverlayStatistics
@@ -91,6 +91,10 @@ def _graphics(edges: Edges, state: OverlayStatistics) -> tuple[list[tuple[float,
         upright = np.count_nonzero(own & edges.upright[y0:y1, x0:x1]) / max(1, np.count_nonzero(own))
         # A thing that moves leaves the edges that it slides along, all of one direction.
         if np.count_nonzero(own) < _OUTLINE * (w + h) or not _EITHER <= upright <= 1 - _EITHER:
+            continue
+        whole = np.zeros_like(hard)
+        whole[y0:y1, x0:x1] = own
+        if not edges.is_steady(whole):
             continue
         if not all_moves or not _moves_around((x0, y0, x1, y1), edges, share, state, camera_moves=camera_moves):
             undecided += 1
