@@ -125,6 +125,9 @@ class _Walker:
         rows, columns = np.mgrid[:side, :side] / (side - 1) * 2 - 1
         self._cover = np.clip((1 - np.hypot(rows, 1.5 * columns)) * side / 3, 0, 1).astype(np.float32)[..., None]
         texture = cv2.resize(generator.uniform(-60, 60, (9, 9)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+        if generator.random() < 0.8:  # in focus
+            fine = cv2.GaussianBlur(generator.standard_normal((side, side), np.float32), (0, 0), 0.9)
+            texture += float(generator.uniform(8, 25)) * fine / fine.std()
         self._look = np.clip(generator.uniform(30, 220, 3) + texture[..., None], 0, 255).astype(np.float32)
         self._start, self._path = generator.uniform(0, 1, 2), generator.uniform(-0.5, 0.5, 2) * height
 

@@ -25,6 +25,8 @@ SIGNALS = (
     "sticker",
 )
 """Signals that the shots can be truth for."""
+SHARP = 0.8
+"""`_detail` of an area from which a blur laid over it shows; soft grounds have about 0.1, textures 1 and more."""
 _BARS = ("letterbox", "letterbox", "letterbox", "pillarbox", "pillarbox", "windowbox", "blurred_fill")
 
 
@@ -206,12 +208,21 @@ def _areas(shot: SampleShot, generator: np.random.Generator) -> list[str]:
     drawn, truth = draw_flaw(kind, shot.clip, generator)
     if truth.visible < VISIBLE:
         return []
+    x0, y0, x1, y1 = truth.boxes[0]
+    if kind == "blurred_box" and _detail(shot.clip[0, y0:y1, x0:x1]) < SHARP:
+        shot.unsure.add("blurred_region")  # soft before it was blurred
     shot.clip = drawn
     shot.flaws.add("blurred_region" if kind == "blurred_box" else "mosaic")
     shot.unsure.add("still_pan")
     if kind == "moving_mosaic":
         shot.unsure.add("static")
     return [f"{kind} {truth.detail}"]
+
+
+def _detail(part: np.ndarray) -> float:
+    """Levels by which pixels differ from their surroundings, grain apart."""
+    soft = cv2.GaussianBlur(cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.2)
+    return float(np.abs(cv2.Laplacian(soft, cv2.CV_32F)).mean())
 
 
 def _bars(shot: SampleShot, generator: np.random.Generator) -> list[str]:
@@ -225,8 +236,8 @@ def _bars(shot: SampleShot, generator: np.random.Generator) -> list[str]:
         shot.unsure |= {"split_screen", "blurred_region"}
     if shot.flaws & {"mosaic", "blurred_region"}:
         shot.unsure |= {"mosaic", "blurred_region"}  # bars may cover most of it
-    if kind in ("pillarbox", "windowbox"):
-        shot.unsure.add("split_screen")
+    if kind in ("pillarbox", "windowbox") or "logo" in shot.unsure:
+        shot.unsure.add("split_screen")  # bars look like panels, and hide the outer sides of an inset
     return [f"{kind} {truth.detail}"]
 
 

@@ -11,17 +11,19 @@ STANDS_OUT = 2.0
 """Times as large a mean step as around it."""
 AROUND = 25
 """Pixels across which a seam is compared with its surroundings."""
-CHANGED = 3.0, 6.0
-"""Levels of 255 by which a pixel must change between two pictures to be called active, in dark and in normal pictures; grain does
-less at this size."""
-CONTRAST = 0.15
-"""Share of a picture's deviation that such a change is, between these limits."""
 STRIP = 8
-"""Pixels beside a seam whose activity and content are looked at."""
+"""Pixels beside a seam whose content is looked at."""
 
 
 COARSE = 10
 """Pixels along a seam that are averaged where both of its sides are compared."""
+MOVES = 0.3
+"""Pixels from one picture to the next by which what lies beside a seam must move across it, or otherwise than the other side: a line of
+the scene goes with the scene, unless it slides along itself."""
+BAR = 12
+"""Levels of 255 between the darkest and the lightest pixel of a row that belongs to a bar."""
+APART = 5
+"""Half pixels (flow is kept at every second one) from a seam at which both sides' motion is read: nearer, flow smears."""
 
 
 class Seams(NamedTuple):
@@ -31,16 +33,36 @@ class Seams(NamedTuple):
     """uint8, 1 on vertical seams."""
     lying: np.ndarray
     """uint8, 1 on horizontal seams."""
-    active: np.ndarray
-    """Share of the time at which the pixel changed, 0 to 1."""
-    spread: np.ndarray
-    """Mean step to the next pixels in levels: 0 in a flat area."""
+    upright_moves: np.ndarray
+    """Share of the time, 0 to 1, at which something speaks against an upright line of the scene there: motion across it on either side,
+    or a difference between the motions of both sides."""
+    lying_moves: np.ndarray
+    """The same for horizontal lines."""
     pictures: list[np.ndarray]
     """uint8: up to three of the pictures, from the beginning, the middle and the end."""
 
     def turned(self) -> "Seams":
         """The same with rows and columns swapped."""
-        return Seams(self.lying.T, self.upright.T, self.active.T, self.spread.T, [picture.T for picture in self.pictures])
+        return Seams(
+            self.lying.T, self.upright.T, self.lying_moves.T, self.upright_moves.T, [picture.T for picture in self.pictures]
+        )  # fmt: skip
+
+    def rows(self) -> slice:
+        """The rows without level bars above and below the picture."""
+        height = self.upright.shape[0]
+        busy = np.flatnonzero(np.any([np.ptp(picture, axis=1) >= BAR for picture in self.pictures], axis=0))
+        return slice(int(busy[0]), int(busy[-1]) + 1) if len(busy) >= height // 4 else slice(0, height)
+
+    def content(self, rows: slice, columns: slice) -> float:
+        """Levels by which the middle half of the coarse blocks of an area differ, at its largest over the pictures: 0 in a flat area,
+        also with a line of text on it."""
+        shown = [picture[rows, columns] for picture in self.pictures]
+        if not shown or not shown[0].size:
+            return 0.0
+        height, width = shown[0].shape
+        size = max(2, width // COARSE), max(2, height // COARSE)
+        quarters = [np.quantile(cv2.resize(part, size, interpolation=cv2.INTER_AREA), (0.25, 0.75)) for part in shown]
+        return float(max(high - low for low, high in quarters))
 
     def kinship(self, first: int, last: int, at: int) -> float:
         """Correlation, -1 to 1, of what lies left and right of column `at` in rows [first, last): one picture goes on across any
@@ -61,35 +83,48 @@ class EdgeLines:
     def __init__(self) -> None:
         self.num_pictures = 0
         self._kept: list[np.ndarray] = []
-        self._before: np.ndarray | None = None
+        self._last: np.ndarray | None = None
         self._across: np.ndarray | None = None
         self._down: np.ndarray | None = None
-        self._active: np.ndarray | None = None
+        self._moves: list[np.ndarray] = []  # against upright and level lines, (h / 2, w / 2) each
+        self._num_motions = 0
 
-    def add(self, plane: np.ndarray) -> None:
-        """(h, w) uint8, all of one size."""
-        if self._across is None or self._down is None or self._active is None:
-            self._across, self._down, self._active = (np.zeros(plane.shape, np.float32) for _ in range(3))
+    def add(self, plane: np.ndarray, flow: np.ndarray | None) -> None:
+        """(h, w) uint8, all of one size; and (h / 2, w / 2, 2) motion since the picture before."""
+        if self._across is None or self._down is None:
+            self._across, self._down = (np.zeros(plane.shape, np.float32) for _ in range(2))
         self.num_pictures += 1
         cv2.accumulate(cv2.absdiff(plane[:, 2:], plane[:, :-2]), self._across[:, 1:-1])
         cv2.accumulate(cv2.absdiff(plane[2:], plane[:-2]), self._down[1:-1])
-        if self._before is not None:
-            limit = float(np.clip(CONTRAST * plane[::4, ::4].std(), *CHANGED))
-            _, change = cv2.threshold(cv2.absdiff(plane, self._before), limit, 1, cv2.THRESH_BINARY)
-            cv2.accumulate(change, self._active)
-        self._before = plane
+        if flow is not None:
+            if not self._moves:
+                self._moves = [np.zeros(flow.shape[:2], np.float32) for _ in range(2)]
+            self._num_motions += 1
+            turned = np.ascontiguousarray(flow.transpose(1, 0, 2)[..., ::-1])
+            for total, shown in zip((self._moves[0], self._moves[1].T), (flow, turned), strict=True):
+                total[:, APART:-APART] += _against(shown)
+        self._last = plane
         if self.num_pictures & (self.num_pictures - 1) == 0:  # powers of two: the last two lie in the first and the second half
             self._kept = [*self._kept[-1:], plane]
 
     def seams(self) -> Seams | None:
         """None for fewer than two pictures: nothing shows whether an edge stays."""
-        if self.num_pictures < 2 or self._across is None or self._down is None or self._active is None:
+        if self.num_pictures < 2 or self._across is None or self._down is None or self._last is None or not self._moves:
             return None
         across, down = self._across / self.num_pictures, self._down / self.num_pictures
+        size = across.shape[::-1]
+        upright, lying = (cv2.resize(moves / self._num_motions, size, interpolation=cv2.INTER_NEAREST) for moves in self._moves)
         return Seams(
-            _stands_out(across, (AROUND, 1)), _stands_out(down, (1, AROUND)), self._active / (self.num_pictures - 1),
-            (across + down) / 2, [*self._kept, *([] if self._before is None else [self._before])],
-        )
+            _stands_out(across, (AROUND, 1)), _stands_out(down, (1, AROUND)), upright, lying, [*self._kept, self._last],
+        )  # fmt: skip
+
+
+def _against(flow: np.ndarray) -> np.ndarray:
+    """(h, w, 2) -> (h, w - 2 APART) bool: whether motion speaks against an upright line of the scene at each place."""
+    left, right = flow[:, : -2 * APART], flow[:, 2 * APART :]
+    across = np.maximum(np.abs(left[..., 0]), np.abs(right[..., 0]))
+    apart = left - right
+    return (across > MOVES) | ((apart * apart).sum(axis=2) > MOVES**2)
 
 
 def _coarse(profile: np.ndarray) -> np.ndarray:

@@ -10,10 +10,11 @@ from skyreels_platform.curation.signals.edge_lines import STRIP, EdgeLines, Seam
 
 INNERMOST = 0.12
 """Share of the frame that a panel takes on either axis, at least."""
-ACTIVE = 0.06
-"""Share of the time at which the picture beside a seam must change for full confidence: in a still scene any wall has an edge."""
-FLAT = 0.7
-"""Levels: mean step between pixels below which an area beside a seam is a bar, not a picture."""
+MOVING = 0.3
+"""Share of the time at which what lies beside a seam must move across it, or otherwise than the other side, for full confidence: in a
+scene at rest any wall has an edge, and under a pan along it the edge stays too."""
+FLAT = 2.0
+"""Levels: content of an area beside a seam, as `Seams.content` takes it, below which it is a bar, not a picture."""
 RELATED = 0.45, 0.8
 """Correlation across a seam from which confidence falls, and at which none is left: a mosaic has such an outline too."""
 MESHED = 0.13
@@ -38,13 +39,14 @@ class SplitScreen(Signal):
     """Confidence, 0 to 1, that the frame is composed of unrelated pictures.
 
     It is the share of a straight, upright or level line through the frame (split screen), or of a rectangle's outline (picture in
-    picture), along which a sharp step stays while the picture beside it changes. A scene that does not move at all gives 0, for
-    any wall in it has such edges; so does a bar, which has no picture on one side. Misses insets without a frame of their own
+    picture), along which a sharp step stays while the picture beside it moves across it, or otherwise than the picture on the other
+    side. A scene that does not move at all gives 0, for any wall in it has such edges; so does a bar, which has no picture on one
+    side, and a pan along a wall. Misses insets without a frame of their own
     over busy ground; takes some drawn blurs, and a picture before its own blurred copy, for composed.
     Source: paper 3.1 names split screens; definition our choice.
     """
 
-    name, unit, version = "split_screen", "confidence", "1"
+    name, unit, version = "split_screen", "confidence", "2"
     video_only = True
     still = "a seam shows by staying while the picture moves"
 
@@ -55,7 +57,8 @@ class SplitScreen(Signal):
 
     def add(self, sample: Sample) -> None:
         if sample.picture is not None:
-            self._lines.add(np.ascontiguousarray(sample.picture[..., 1]))  # green: nearly luma, and free
+            flow = None if sample.motion is None else sample.motion.flow
+            self._lines.add(np.ascontiguousarray(sample.picture[..., 1]), flow)  # green: nearly luma, and free
 
     def result(self) -> Score:
         if self._lines.num_pictures < FEWEST_PICTURES:
@@ -81,16 +84,17 @@ def _halves(seams: Seams) -> list[_Panel]:
     """The two sides of the best line through the whole frame."""
     best: list[_Panel] = []
     for view, is_upright in ((seams, True), (seams.turned(), False)):
-        coverage = cv2.dilate(np.ascontiguousarray(view.upright), np.ones((1, 3), np.uint8)).mean(axis=0)
+        rows = view.rows()
+        coverage = cv2.dilate(np.ascontiguousarray(view.upright[rows]), np.ones((1, 3), np.uint8)).mean(axis=0)
         length = len(coverage)
         margin = int(INNERMOST * length)
         at = margin + int(coverage[margin:length - margin].argmax())
-        left, right = slice(at - 3 - STRIP, at - 3), slice(at + 4, at + 4 + STRIP)
-        if min(_content(view.spread[:, side]) for side in (left, right)) < FLAT:
+        left, right = slice(max(0, at - 3 - 3 * STRIP), at - 3), slice(at + 4, at + 4 + 3 * STRIP)
+        if min(view.content(rows, side) for side in (left, right)) < FLAT:
             continue
-        active = np.maximum(view.active[:, left].mean(axis=1), view.active[:, right].mean(axis=1)).mean()
-        kinship = view.kinship(0, view.active.shape[0], at)
-        confidence = float(coverage[at]) * min(1.0, float(active) / ACTIVE) * _unrelated(kinship)
+        moving = float(view.upright_moves[rows, at].mean())
+        kinship = view.kinship(rows.start, rows.stop, at)
+        confidence = float(coverage[at]) * min(1.0, moving / MOVING) * _unrelated(kinship)
         if not best or confidence > best[0].confidence:
             share = (at + 0.5) / length
             first = (0.0, 0.0, share, 1.0) if is_upright else (0.0, 0.0, 1.0, share)
@@ -101,7 +105,7 @@ def _halves(seams: Seams) -> list[_Panel]:
 
 def _insets(seams: Seams) -> list[_Panel]:
     """The best rectangle whose outline is a seam."""
-    height, width = seams.active.shape
+    height, width = seams.upright.shape
     sides = _runs(seams.upright, round(INNERMOST * height))
     best: _Panel | None = None
     ends = cv2.dilate(seams.lying, np.ones((5, 1), np.uint8))
@@ -120,7 +124,7 @@ def _insets(seams: Seams) -> list[_Panel]:
             level = ends[y0, left:right], ends[min(y1, height - 1), left:right]
             coverage = [float(part.mean()) for part in (*level, flanks[y0:y1, left], flanks[y0:y1, right])]
             inside = np.s_[y0 + 3:y1 - 3, left + 3:right - 3]
-            if min(coverage) < SIDE or _content(seams.spread[inside]) < FLAT or _framed_by_nothing(seams, left, right, y0, y1):
+            if min(coverage) < SIDE or seams.content(*inside) < FLAT or _framed_by_nothing(seams, left, right, y0, y1):
                 continue
             if (seams.upright[inside] | seams.lying[inside]).mean() > MESHED:
                 continue
@@ -128,26 +132,26 @@ def _insets(seams: Seams) -> list[_Panel]:
             kinship = np.mean([
                 *(view.kinship(*span, at) for view, span, places in (
                     (seams, (y0, y1), (left, right)), (turned, (left, right), (y0, y1))
-                ) for at in places if STRIP + 3 < at < view.active.shape[1] - STRIP - 4),
+                ) for at in places if STRIP + 3 < at < view.upright.shape[1] - STRIP - 4),
             ] or [0.0])
-            around = seams.active[max(0, y0 - 2 * STRIP):y1 + 2 * STRIP, max(0, left - 2 * STRIP):right + 2 * STRIP]
-            active = min(1.0, max(float(seams.active[inside].mean()), float(around.mean())) / ACTIVE)
-            confidence = float(np.mean(coverage)) * active * _unrelated(float(kinship))
+            sides_move = [seams.upright_moves[y0:y1, at].mean() for at in (left, right)]
+            sides_move += [seams.lying_moves[min(at, height - 1), left:right].mean() for at in (y0, y1)]
+            moving = min(1.0, float(np.mean(sides_move)) / MOVING)
+            confidence = float(np.mean(coverage)) * moving * _unrelated(float(kinship))
             if best is None or confidence > best.confidence:
                 best = _Panel(confidence, left / width, y0 / height, right / width, y1 / height)
     return [] if best is None else [best]
 
 
 def _framed_by_nothing(seams: Seams, left: int, right: int, top: int, bottom: int) -> bool:
-    """Whether the frame around the rectangle is flat: the rectangle then is the picture, inside bars."""
-    outer = np.ones(seams.active.shape, bool)
-    outer[max(0, top - 3):bottom + 4, max(0, left - 3):right + 4] = False
-    return _content(seams.spread[outer]) < FLAT
-
-
-def _content(spread: np.ndarray) -> float:
-    """Step between pixels that half of the area exceeds: text on a flat ground does not."""
-    return float(np.median(spread)) if spread.size else 0.0
+    """Whether the frame around the rectangle is flat, but for text on one of its bars: the rectangle then is the picture."""
+    height, width = seams.upright.shape
+    every, margin = slice(None), STRIP + 3  # soft edges of bars
+    around = (
+        (slice(0, max(0, top - margin)), every), (slice(min(height, bottom + margin), height), every),
+        (every, slice(0, max(0, left - margin))), (every, slice(min(width, right + margin), width)),
+    )  # fmt: skip
+    return sorted(seams.content(*part) for part in around)[-2] < FLAT
 
 
 def _unrelated(kinship: float) -> float:

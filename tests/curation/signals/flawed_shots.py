@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
-
 from skyreels_platform.curation.signals.base import Region, Sample, Score, ShotInfo, Signal
+from skyreels_platform.curation.signals.flow import FlowMeter
+from skyreels_platform.curation.signals.meter import ShotMeter
 from skyreels_platform.media.encode import write_video
 from skyreels_platform.media.pyramid import pyramid
 from skyreels_platform.media.sample_flaws import KINDS, VISIBLE, FlawTruth, draw_flaw
@@ -90,13 +90,11 @@ def rendered_shot(
 
 
 def read_samples(path: Path) -> Iterator[Sample]:
-    """A file's frames as signals see them, without optical flow."""
+    """A file's frames as signals see them."""
+    shot = ShotInfo(media="video", num_frames=0, duration_s=0.0, fps=0.0, width=0, height=0)
+    meter, flow = ShotMeter(shot, ()), FlowMeter()
     for frame in pyramid(path):
-        grey = cv2.cvtColor(frame.small, cv2.COLOR_RGB2GRAY)
-        yield Sample(
-            rgb=frame.small, grey=grey, luma=float(grey.mean()) / 255, contrast=float(grey.std()) / 255, time_s=frame.time_s,
-            picture=frame.picture, still=frame.still,
-        )
+        yield meter.add(frame, flow)
 
 
 @cache

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from skyreels_platform.curation.signals.base import Region, Sample, Score, ShotInfo
+from skyreels_platform.curation.signals.base import Region, Score
 from skyreels_platform.curation.signals.split_screen import SplitScreen
-from tests.curation.signals.flawed_shots import measure, quick_shots
+from tests.curation.signals.conftest import Bench
+from tests.curation.signals.flawed_shots import quick_shots
 from tests.curation.signals.test_mosaic import texture
 
 WIDTH, HEIGHT, FRAMES = 320, 180, 16
@@ -13,12 +14,8 @@ WIDTH, HEIGHT, FRAMES = 320, 180, 16
 
 def composed(images: list[np.ndarray]) -> tuple[Score, list[Region]]:
     """The score of (H, W) uint8 pictures."""
-    samples = [
-        Sample(rgb=picture, grey=image, luma=0.0, contrast=0.0, time_s=0.0, picture=picture)
-        for image in images for picture in [np.repeat(image[..., None], 3, axis=2)]
-    ]
-    info = ShotInfo(media="video", num_frames=len(images), duration_s=len(images) / 8, fps=8, width=WIDTH, height=HEIGHT)
-    return measure(SplitScreen, info, samples)
+    scores, regions = Bench().measured([np.repeat(image[..., None], 3, axis=2) for image in images], 8, kinds=[SplitScreen])
+    return scores["split_screen"], regions
 
 
 def panned(seed: int, speed: int) -> list[np.ndarray]:
@@ -53,6 +50,12 @@ def test_a_wall_in_a_still_scene_is_no_seam():
     room = texture(6)[:HEIGHT, :WIDTH].copy()
     room[:, 150:] = room[:, 150:] // 3
     assert composed([room] * FRAMES)[0].value == 0
+
+
+def test_a_pan_along_a_straight_edge_is_no_seam():
+    world = np.concatenate([texture(6)[:90, :600], texture(9)[:90, :600] // 2])  # a wall, and what lies behind it
+    images = [np.ascontiguousarray(world[:, 4 * step:4 * step + WIDTH]) for step in range(FRAMES)]
+    assert (composed(images)[0].value or 0) < 0.5
 
 
 def test_a_bar_is_no_panel():
