@@ -10,7 +10,8 @@ from skyreels_platform.curation.signals.base import Region, Sample, Score, ShotI
 CELLS = 30
 """Cells along the short side of a still."""
 REACH = 12
-"""Pixels over which an edge's height is taken; what anybody would call a blur spreads an edge wider than a quarter of that."""
+"""Pixels over which an edge's height is taken, half as many in small pictures; what anybody would call a blur spreads an edge wider
+than a quarter of that."""
 CONTRAST = 8, 14
 """Levels of 255 that an edge must be high to be called blurred, and to be called sharp: a codec's ripple is steep but low."""
 SOFT, SHARP = 0.25, 0.29
@@ -31,7 +32,9 @@ MOST_SIDES = 1
 CORNER = 0.06
 """Share of the frame up to which an area may lie in a corner: a logo that was made unreadable, not somebody's shoulder."""
 LASTING = 0.6
-"""Share of the stills that must show such an area: a fast hand is blurred for a moment."""
+"""Share of the stills that must show such an area at its place: a fast hand is blurred for a moment, a subject out of focus moves on."""
+SAME = 0.4
+"""Share of the union of two areas that both cover, at least, for the same place."""
 
 
 class _Area(NamedTuple):
@@ -43,15 +46,15 @@ class _Area(NamedTuple):
 
 
 class BlurredRegion(Signal):
-    """Share of the frame that lies in drawn blurs, median over the stills; 0 unless LASTING of them show one.
+    """Share of the frame that lies in drawn blurs, median over the stills; 0 unless LASTING of them show one at the same place.
 
     A drawn blur is a compact area whose edges all climb slowly and around which edges climb at once. A subject or a background
     out of focus is no such area: its sharpness fades, its shape is free, and it reaches the frame's sides. A defocused compact
-    thing right in front of sharp texture is taken for one.
+    thing that rests right in front of sharp texture is taken for one; a blur that follows somebody across the frame is missed.
     Source: paper 3.1 names blurred areas next to mosaic; definition our choice.
     """
 
-    name, unit, version = "blurred_region", "share of frame", "1"
+    name, unit, version = "blurred_region", "share of frame", "2"
 
     def __init__(self, shot: ShotInfo) -> None:
         super().__init__(shot)
@@ -69,18 +72,31 @@ class BlurredRegion(Signal):
     def result(self) -> Score:
         if not self._num_stills:
             return self.unknown("no still could be measured")
-        typical = self._typical()
-        return self.measured(sum(area.share for area in typical))
+        return self.measured(sum(area.share for area in self._typical()))
 
     def regions(self) -> list[Region]:
         return [Region(kind=self.name, x0=area.x0, y0=area.y0, x1=area.x1, y1=area.y1) for area in self._typical()]
 
     def _typical(self) -> list[_Area]:
-        """The areas of the still with the median share."""
-        if not self._found or len(self._found) < LASTING * self._num_stills:
+        """The areas that last, of the still with the median share of them."""
+        enough = LASTING * self._num_stills
+        if len(self._found) < enough:
             return []
-        ordered = sorted(self._found, key=lambda areas: sum(area.share for area in areas))
-        return ordered[len(ordered) // 2]
+        lasting = [
+            [area for area in areas if sum(any(_same(area, one) for one in other) for other in self._found) >= enough]
+            for areas in self._found
+        ]
+        ordered = sorted((areas for areas in lasting if areas), key=lambda areas: sum(area.share for area in areas))
+        return ordered[len(ordered) // 2] if ordered else []
+
+
+def _same(area: _Area, other: _Area) -> bool:
+    across = min(area.x1, other.x1) - max(area.x0, other.x0)
+    down = min(area.y1, other.y1) - max(area.y0, other.y0)
+    if across <= 0 or down <= 0:
+        return False
+    sizes = [(one.x1 - one.x0) * (one.y1 - one.y0) for one in (area, other)]
+    return across * down >= SAME * (sum(sizes) - across * down)
 
 
 def _areas(luma: np.ndarray) -> list[_Area]:
@@ -89,7 +105,8 @@ def _areas(luma: np.ndarray) -> list[_Area]:
     if min(rows, columns) < 8:
         return []
     steep = _highest(luma, 1, side)[:rows, :columns]
-    high = _highest(luma, REACH, side)[:rows, :columns]
+    reach = min(REACH, max(6, min(luma.shape) // 30))
+    high = _highest(luma, reach, side)[:rows, :columns]
     smooth = steep <= np.maximum(RIPPLE, SOFT * high)
     blurred = smooth & (high >= CONTRAST[0])
     sharp = (high >= CONTRAST[1]) & (steep >= SHARP * high)

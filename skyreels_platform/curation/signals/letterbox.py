@@ -32,7 +32,7 @@ class Letterbox(Signal):
     Source: paper 3.1 names border detection; definition our choice.
     """
 
-    name, unit, version = "letterbox", "share of frame", "1"
+    name, unit, version = "letterbox", "share of frame", "2"
 
     def __init__(self, shot: ShotInfo) -> None:
         super().__init__(shot)
@@ -109,10 +109,11 @@ class Letterbox(Signal):
         """Depths of the bars on sides `first` and `first + 1`, 0 for none."""
         sides = self._sides[first:first + 2]
         found = [side.edge(start, stop) for side in sides]
-        seen = [bool(depth) and at_once >= _at_once(side) for (depth, _, at_once), side in zip(found, sides, strict=True)]
-        certain = [ok and support >= CERTAIN for ok, (_, support, _) in zip(seen, found, strict=True)]
         alike = abs(sides[0].colour - sides[1].colour) <= 8
         equal = alike and abs(found[0][0] - found[1][0]) <= max(2, 0.01 * max(self._size))
+        # Whatever crosses the picture leaves an edge on one side, or at another depth on the other.
+        seen = [bool(depth) and at_once >= (AT_ONCE if equal else _at_once(side)) for (depth, _, at_once), side in zip(found, sides, strict=True)]
+        certain = [ok and support >= CERTAIN for ok, (_, support, _) in zip(seen, found, strict=True)]
         supported = all(depth and support >= SUPPORTED for depth, support, _ in found)
         if (all(certain) and alike) or (equal and supported and any(seen)):
             return found[0][0], found[1][0]
