@@ -112,7 +112,10 @@ class Letterbox(Signal):
         alike = abs(sides[0].colour - sides[1].colour) <= 8
         equal = alike and abs(found[0][0] - found[1][0]) <= max(2, 0.01 * max(self._size))
         # Whatever crosses the picture leaves an edge on one side, or at another depth on the other.
-        seen = [bool(depth) and at_once >= (AT_ONCE if equal else _at_once(side)) for (depth, _, at_once), side in zip(found, sides, strict=True)]
+        seen = [
+            bool(depth) and at_once >= (AT_ONCE if equal else _at_once(side))
+            for (depth, _, at_once), side in zip(found, sides, strict=True)
+        ]
         certain = [ok and support >= CERTAIN for ok, (_, support, _) in zip(seen, found, strict=True)]
         supported = all(depth and support >= SUPPORTED for depth, support, _ in found)
         if (all(certain) and alike) or (equal and supported and any(seen)):

@@ -77,8 +77,7 @@ class Slideshow(Signal):
 
     @staticmethod
     def _is_other(blocks: np.ndarray, earlier: np.ndarray) -> bool:
-        """Whether most of the picture, bars apart, is another one."""
-        both = np.stack([blocks, earlier])
-        bars = [np.ptp(both, axis=axes) < CHANGE for axes in ((0, 2), (0, 1))]  # rows and columns of one luma in both pictures
-        inside = np.ix_(*(~is_bar if not is_bar.all() else is_bar for is_bar in bars))
+        """Whether most of the picture, dark bars apart, is another one."""
+        lightest = np.maximum(blocks, earlier)
+        inside = np.ix_(lightest.max(axis=1) > LIT, lightest.max(axis=0) > LIT)  # a held picture has lit blocks
         return float(np.mean(np.abs(blocks - earlier)[inside] >= OTHER)) >= OTHER_SHARE
