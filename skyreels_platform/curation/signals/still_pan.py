@@ -10,7 +10,7 @@ BLOCKS = (16, 9)
 """Blocks across and down in which what the camera does not explain is looked for."""
 MOVES = 0.12
 """Pixels of a picture (256 on its short side) from one to the next, mean over the frame, from which the camera moves."""
-OFF, OFF_PER_PIXEL = 0.3, 0.02
+OFF, OFF_PER_PIXEL = 0.35, 0.02
 """Pixels by which flow in 9 of 10 blocks may differ from the camera's motion, and as much more per pixel of that motion: what flow errs
 by on a still picture is 0.25 at most, in footage the least found was 0.46 (both measured)."""
 LEFT = 0.3
@@ -20,6 +20,8 @@ FAINT = 1.5
 """Levels added to that change, so that a codec's errors are not taken for a large share of hardly any."""
 FEWEST = 4
 """Pairs of pictures, 8 a second, without which nothing is said."""
+SMEARED = 0.1
+"""Share of the picture's short side next to a bar in which flow is half that of the bar."""
 FLAT = 12
 """Levels of 255 between the darkest and the lightest pixel of a row or column that belongs to a bar."""
 
@@ -89,12 +91,12 @@ def _is_explained(before: np.ndarray, after: np.ndarray, motion: Motion) -> bool
 
 
 def _picture(plane: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns inside the bars, and a margin, for flow smears their edges."""
+    """Rows and columns inside the bars, without a margin beside them."""
     found = []
     for axis in (1, 0):
         busy = np.flatnonzero(np.ptp(plane, axis=axis) >= FLAT)
         side = plane.shape[1 - axis]
         first, last = (int(busy[0]), int(busy[-1]) + 1) if len(busy) else (0, 0)
-        margin = round(0.04 * min(plane.shape))
+        margin = round(SMEARED * min(plane.shape))
         found.append(slice(first + margin if first > 2 else first, last - margin if last < side - 2 else last))
     return found[0], found[1]
