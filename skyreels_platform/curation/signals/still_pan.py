@@ -20,7 +20,7 @@ FAINT = 1.5
 """Levels added to that change, so that a codec's errors are not taken for a large share of hardly any."""
 FEWEST = 4
 """Pairs of pictures, 8 a second, without which nothing is said."""
-SMEARED = 0.1
+SMEARED = 0.14
 """Share of the picture's short side next to a bar in which flow is half that of the bar."""
 FLAT = 12
 """Levels of 255 between the darkest and the lightest pixel of a row or column that belongs to a bar."""

@@ -103,10 +103,3 @@ def quick_shots() -> tuple[FlawedShot, ...]:
     kinds = (*KINDS, None, None, None)
     with TemporaryDirectory() as folder:
         return tuple(rendered_shot(1000 + n, Path(folder), kind, (480, 270), 1.0) for n, kind in enumerate(kinds))
-
-
-def kind_of(number: int) -> str | None:
-    """The flaw of shot `number` in a long bench: of 20, 8 have bars and 8 a mosaic."""
-    bars = ("letterbox",) * 3 + ("pillarbox",) * 2 + ("windowbox",) * 2 + ("blurred_fill",)
-    others = ("mosaic",) * 4 + ("moving_mosaic",) * 4 + ("blurred_box", "split_screen", "picture_in_picture", None)
-    return (bars + others)[number % 20]

@@ -62,20 +62,6 @@ def rendered_shot(number: int, kinds: tuple[Kind, ...], folder: Path, *, camera:
     return RenderedShot(name=name, info=info, samples=samples, truths=truths, camera=motion, crf=crf)
 
 
-def random_kinds(number: int) -> tuple[Kind, ...]:
-    """What shot `number` of the large test carries: subtitle and mark in half of the shots each, independent of one another."""
-    generator = np.random.default_rng([number, 78])
-    subtitle, mark, small, sticker, sign = generator.random(5)
-    chosen: list[Kind] = ["subtitle"] if subtitle < 0.5 else []
-    if mark < 0.5:
-        chosen.append("watermark" if small < 0.3 else "logo")
-    if sticker < 0.2:
-        chosen.append("sticker")
-    if sign < 0.4:
-        chosen.append("scene_text")
-    return tuple(chosen)
-
-
 def drawn_shot(clip: np.ndarray, fps: float = FPS) -> tuple[ShotInfo, list[Sample]]:
     """(F, H, W, 3) uint8 as signals see it, without a codec."""
     height, width = clip.shape[1:3]

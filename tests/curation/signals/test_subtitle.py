@@ -1,6 +1,5 @@
-"""Burnt-in subtitles; and the table of all overlays over two hundred rendered shots."""
+"""Burnt-in subtitles."""
 
-import time
 from pathlib import Path
 
 import cv2
@@ -8,23 +7,16 @@ import numpy as np
 import pytest
 
 from skyreels_platform.curation.signals.base import Region, Score
-from skyreels_platform.curation.signals.logo import Logo
-from skyreels_platform.curation.signals.overlay_statistics import OverlayStatistics
-from skyreels_platform.curation.signals.sticker import Sticker
 from skyreels_platform.curation.signals.subtitle import Subtitle
 from skyreels_platform.media.pyramid import pyramid
 from skyreels_platform.media.sample_overlays import Kind, OverlayTruth, draw_overlays
 from tests.curation.signals.overlay_shots import (
     drawn_shot,
     measure,
-    random_kinds,
     rendered_shot,
     samples_of,
     texture_clip,
 )
-
-LOGO_BOUND = 0.3
-"""Confidence from which a shot counts as marked."""
 
 
 def _subtitle(clip: np.ndarray) -> Subtitle:
@@ -106,54 +98,6 @@ def test_burnt_in_copyright_text_of_real_footage(footage: Path) -> None:
 def test_real_footage_without_subtitles(name: str, footage: Path) -> None:
     info, _ = drawn_shot(texture_clip(2), fps=25)
     assert _value(measure(Subtitle, info, samples_of(pyramid(footage / "videos" / name, stop=120))).result()) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(5400)
-def test_two_hundred_rendered_shots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Precision and recall of every overlay signal, h264 at crf 18 to 30; prints the table."""
-    bounds = {Subtitle: 1e-6, Logo: LOGO_BOUND, Sticker: 1e-6}
-    kinds = {Subtitle: ("subtitle",), Logo: ("logo", "watermark"), Sticker: ("sticker",)}
-    counts: dict[str, dict[str, int]] = {
-        kind.name: {"found": 0, "missed": 0, "false": 0, "clean": 0, "unknown": 0} for kind in kinds
-    }
-    misses: list[str] = []
-    spent = stills = 0.0
-    for number in range(20_000, 20_200):
-        shot = rendered_shot(number, random_kinds(number), tmp_path)
-        state = OverlayStatistics(shot.info)
-        started = time.process_time()
-        for sample in shot.samples:
-            state.add(sample)
-        spent += time.process_time() - started
-        stills += sum(sample.still is not None for sample in shot.samples)
-        for kind, truths in kinds.items():
-            signal = kind(shot.info)
-            signal.shared_state = state
-            value, is_there = signal.result().value, shot.has(*truths)
-            if value is None:
-                outcome = "unknown"
-            elif value >= bounds[kind]:
-                outcome = "found" if is_there else "false"
-            else:
-                outcome = "missed" if is_there else "clean"
-            counts[kind.name][outcome] += 1
-            if outcome in ("missed", "false"):
-                misses.append(f"{kind.name} {outcome}: {shot.name}, value {value:.4f}")
-    rates = {name: _rates(count) for name, count in counts.items()}
-    with capsys.disabled():
-        print()
-        for name, count in counts.items():
-            print(name, count, "precision {:.3f} recall {:.3f}".format(*rates[name]))
-        print("\n".join(misses), f"\n{1e3 * spent / stills:.1f} ms per still with its pictures")
-    assert min(rates["subtitle"]) >= 0.95, rates
-    # Missed marks are half-transparent ones on bricks and stripes; 0.94 of those that can be told from the scene are found.
-    assert rates["logo"][0] >= 0.95, rates
-    assert rates["logo"][1] >= 0.93, rates
-
-
-def _rates(count: dict[str, int]) -> tuple[float, float]:
-    return count["found"] / max(1, count["found"] + count["false"]), count["found"] / max(1, count["found"] + count["missed"])
 
 
 def _overlap(truth: OverlayTruth, region: Region) -> bool:
