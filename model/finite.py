@@ -6,9 +6,12 @@ are sums over all ranks, so every rank decides alike.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+
+from model.latents import LatentClip, LatentSet
 
 
 class FiniteSteps:
@@ -38,3 +41,19 @@ class FiniteSteps:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     parameter.grad = None
+
+
+def find_faults(data: LatentSet, clips: Sequence[LatentClip], own_loss: float) -> list[dict[str, Any]]:
+    """What each rank saw of a step that was refused: its loss, and those of its clips whose latents or text are not finite. Collective."""
+    broken = sorted({clip.clip_id for clip in clips if not data.is_finite(clip)})
+    seen: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(seen, {"rank": torch.distributed.get_rank(), "loss": own_loss, "broken": broken})
+    return [fault for fault in seen if fault["broken"] or not math.isfinite(fault["loss"])]
+
+
+def summary(faults: list[dict[str, Any]]) -> str:
+    """Which ranks and clips a refused step points at."""
+    ranks = sorted({fault["rank"] for fault in faults})
+    broken = sorted({clip for fault in faults for clip in fault["broken"]})
+    where = f"Rank {', '.join(map(str, ranks))} saw it first" if ranks else "Every loss was finite, the gradient was not"
+    return where + (f"; latents that are not finite: {broken}" if broken else "; every clip's latents are finite")

@@ -20,7 +20,7 @@ from typing import Any
 
 FOLDER = "ranks"
 ATTEMPT = "attempt.json"
-START, STEP, CHECKPOINT, END, FAILED = "start", "step", "checkpoint", "end", "failed"
+START, STEP, CHECKPOINT, VALIDATION, END, FAILED = "start", "step", "checkpoint", "validation", "end", "failed"
 _BEAT_S = 0.5
 _REMEMBERED = 64  # steps whose slowest is reported; buckets of long clips come back within that many
 

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,15 +47,54 @@ class TrainSpec:
     """Newest checkpoints that stay while the run goes on. Not part of the hash."""
     milestone_every: int = 0
     """Checkpoints at multiples of this many steps stay for good; 0 = none. Not part of the hash."""
+    micro_batches: int = 1
+    """Forward and backward passes per optimizer step; each rank's clips are cut into this many equal parts."""
+    offload: str = "none"
+    """none | optimizer: master weights, moments and average live in host memory | all: the weights between uses too (ZeRO 3)."""
+    sequence_parallel: int = 1
+    """Ranks that share the tokens of the same clips (Ulysses)."""
+    phases: Sequence[Mapping[str, Any]] = ()
+    """{until_step, learning_rate, weight_decay} one after another; empty = the two values above from first to last step."""
+    activation_checkpointing: bool = False
+    """Recompute each block in the backward pass."""
+    activation_offload: bool = False
+    """Keep saved activations in host memory (CUDA)."""
+    lora: Mapping[str, Any] | None = None
+    """{rank, alpha, targets}: train factors beside frozen weights; needs a parent."""
+    validation: Mapping[str, Any] | None = None
+    """Films while training; see model.validation.ValidationFilms."""
+    memory_gb: float | None = None
+    """Memory of one device (CUDA) or of this machine (CPU) in GiB; None = what is found."""
     max_steps_this_run: int | None = None
     """Stop after this many steps with a checkpoint; a smoke test's handle. Not part of the hash."""
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "batch_size", "checkpoint_every", "threads_per_rank", "keep_last"):
+        for name in (
+            "num_steps",
+            "batch_size",
+            "checkpoint_every",
+            "threads_per_rank",
+            "micro_batches",
+            "sequence_parallel",
+            "keep_last",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.zero_stage == 3 and self.ema_decay:
-            raise ValueError("ema_decay needs whole parameters on one rank; set it to 0 with ZeRO stage 3")
+        if self.dtype == "bfloat16" and self.zero_stage == 0:
+            raise ValueError(
+                "dtype is bfloat16 with zero_stage 0, which keeps no fp32 master weights; set zero_stage to 1 or more"
+            )
+        least = {"none": 0, "optimizer": 1, "all": 3}[self.offload]
+        if self.zero_stage < least:
+            raise ValueError(f"offload {self.offload!r} needs zero_stage {least} or more; it is {self.zero_stage}")
+        if (heads := self.transformer.get("num_attention_heads", 16)) % self.sequence_parallel:
+            raise ValueError(
+                f"{heads} attention heads do not divide among sequence_parallel {self.sequence_parallel}; choose a divisor"
+            )
+        if self.lora and not self.parent_dir:
+            raise ValueError("lora trains beside weights that are there: set a parent, or init_from in the recipe")
+        if self.phases and self.phases[-1]["until_step"] != self.num_steps:
+            raise ValueError(f"the last phase ends at step {self.phases[-1]['until_step']}; num_steps is {self.num_steps}")
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -64,7 +103,7 @@ class TrainSpec:
         known = {field.name for field in fields(cls)}
         if wrong := sorted(set(values) - known):
             raise ValueError(f"{path}: unknown keys {wrong}")
-        if missing := sorted(known - set(values) - {"keep_last", "milestone_every", "max_steps_this_run"}):
+        if missing := sorted(field.name for field in fields(cls) if field.default is MISSING and field.name not in values):
             raise ValueError(f"{path}: missing keys {missing}")
         return cls(**values)
 
@@ -73,8 +112,13 @@ class TrainSpec:
         return asdict(self)
 
     def hash(self) -> str:
-        """16 hex digits over everything that decides the weights. Where files lie and how often they are saved does not."""
-        skip = {"run_dir", "latents_dir", "parent_dir", "checkpoint_every", "keep_last", "milestone_every", "max_steps_this_run"}
+        """16 hex digits over everything that decides the weights. Where files lie, how often they are saved and what is recomputed
+        or watched on the way does not."""
+        skip = {
+            "run_dir", "latents_dir", "parent_dir", "checkpoint_every", "keep_last", "milestone_every", "max_steps_this_run",
+            "activation_checkpointing",
+            "activation_offload", "validation", "memory_gb",
+        }  # fmt: skip
         return hash_values({key: value for key, value in self.to_dict().items() if key not in skip})
 
 

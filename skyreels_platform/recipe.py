@@ -246,16 +246,71 @@ class DatasetSettings(_Section):
         return self
 
 
+class PhaseSettings(_Section):
+    """Part of a stage with rates of its own."""
+
+    until_step: Count
+    """The phase ends before this step; the next begins there."""
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class LoraSettings(_Section):
+    """Small trainable factors beside frozen weights (peft)."""
+
+    rank: Count
+    alpha: Positive
+    """The factors' product is scaled by alpha / rank."""
+    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
+    """Last names of the linear layers that get factors."""
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _list_of_targets(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class ValidationSettings(_Section):
+    """Films while a stage trains: the same prompts and seeds each time."""
+
+    every_steps: Count
+    prompts: Annotated[tuple[str, ...], Field(min_length=1)]
+    seed: int = 0
+    """Of the first prompt; each further one takes the next."""
+    num_steps: Count
+    shift: Positive
+    guidance_scale: Annotated[float, Field(ge=1)]
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _list_of_prompts(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
 class StageSettings(_Section):
     """One training stage."""
 
     num_steps: Count
     batch_size: Count
     """Clips per optimizer step over all ranks; a multiple of the rank count."""
+    micro_batches: Count = 1
+    """Forward and backward passes per optimizer step: each rank's clips are cut into this many equal parts."""
+    phases: tuple[PhaseSettings, ...] = ()
+    """Rates one after another, the last until num_steps; empty: learning_rate and weight_decay hold throughout."""
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     schedule: Literal["constant", "cosine"] = "constant"
+    init_from: str | None = None
+    """Weights to start from instead of the parent stage's: a folder in diffusers' layout or a Hugging Face id."""
+    lora: LoraSettings | None = None
+    """Train factors beside frozen weights; needs a parent or init_from."""
+    activation_checkpointing: bool = False
+    """Keep each block's input and compute the rest again in the backward pass: much less memory, a third more work."""
+    activation_offload: bool = False
+    """Keep saved activations in host memory (GPUs)."""
+    validation: ValidationSettings | None = None
+    """Films on fixed prompts while training."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """0 keeps no moving average."""
     grad_clip: Positive = 1.0
@@ -281,6 +336,20 @@ class StageSettings(_Section):
             raise ValueError(f"p_fopp + p_sync + p_prefix is {self.p_fopp + self.p_sync + self.p_prefix:g}; it must be 1")
         return self
 
+    @field_validator("phases", mode="before")
+    @classmethod
+    def _list_of_phases(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value  # TOML has lists only
+
+    @model_validator(mode="after")
+    def _phases(self) -> Self:
+        ends = [phase.until_step for phase in self.phases]
+        if ends and (ends != sorted(set(ends)) or ends[-1] != self.num_steps):
+            raise ValueError(f"phases end at steps {ends}; let them rise and the last end at num_steps, {self.num_steps}")
+        if ends and self.schedule != "constant":
+            raise ValueError(f"phases set the rates and schedule = {self.schedule!r} would bend them; write schedule = \"constant\"")
+        return self
+
     @model_validator(mode="after")
     def _warmup(self) -> Self:
         if self.warmup_steps > self.num_steps:
@@ -294,10 +363,17 @@ class LaunchSettings(_Section):
     num_ranks: Count
     """Processes on this machine; with a hostfile, the hostfile's slots count instead."""
     zero_stage: Literal[0, 1, 2, 3]
+    """What DeepSpeed shards over the ranks: 1 optimizer state, 2 and gradients, 3 and weights."""
+    offload: Literal["none", "optimizer", "all"] = "none"
+    """`optimizer`: master weights, moments and moving average in host memory. `all`: weights between uses too (zero_stage 3)."""
+    sequence_parallel: Count = 1
+    """Ranks that share the tokens of the same clips (Ulysses); divides the ranks and the model's attention heads."""
     accelerator: Literal["cpu", "cuda"]
     dtype: Literal["float32", "bfloat16"]
     threads_per_rank: Count = 1
     hostfile: str | None = None
+    memory_gb: Positive | None = None
+    """GiB of one GPU, or of this machine with accelerator cpu; left out: what is found where the training runs."""
     grace_s: Positive = 20.0
     """Seconds a cancelled run gets to write a checkpoint before its group is killed."""
     hang_floor_s: Positive = 60.0
@@ -308,6 +384,16 @@ class LaunchSettings(_Section):
     """Restarts after faults without a new checkpoint in between; then the stage fails with the log."""
     restart_wait_s: Positive = 2.0
     """Seconds before the first restart; twice as long before each further one, at most a minute."""
+
+
+    @model_validator(mode="after")
+    def _sharding(self) -> Self:
+        least = {"none": 0, "optimizer": 1, "all": 3}[self.offload]
+        if self.zero_stage < least:
+            raise ValueError(f"offload = {self.offload!r} needs zero_stage {least} or more; it is {self.zero_stage}")
+        if self.dtype == "bfloat16" and self.zero_stage == 0:
+            raise ValueError("dtype = \"bfloat16\" with zero_stage = 0 keeps no fp32 master weights; write zero_stage = 1 or more")
+        return self
 
 
 class FilmSettings(_Section):
@@ -370,13 +456,19 @@ class Recipe(_Section):
         if self.model.out_channels != self.codec.channels:
             raise ValueError(f"model.out_channels is {self.model.out_channels} but codec.channels is {self.codec.channels}; "
                              "make them equal")  # fmt: skip
+        shared = self.launch.sequence_parallel
+        if self.model.num_attention_heads % shared:
+            raise ValueError(f"launch.sequence_parallel is {shared}; write a divisor of model.num_attention_heads, "
+                             f"{self.model.num_attention_heads}")  # fmt: skip
+        if self.launch.hostfile is not None:
+            return self
+        if self.launch.num_ranks % shared:
+            raise ValueError(f"launch.sequence_parallel is {shared}; write a divisor of launch.num_ranks, {self.launch.num_ranks}")
         for name, stage in self.stages.items():
-            if self.launch.hostfile is None and stage.batch_size % self.launch.num_ranks:
-                raise ValueError(f"stages.{name}.batch_size is {stage.batch_size}; write a multiple of launch.num_ranks, "
-                                 f"{self.launch.num_ranks}")  # fmt: skip
-            if self.launch.zero_stage == 3 and stage.ema_decay:
-                raise ValueError(f"stages.{name}.ema_decay is {stage.ema_decay:g}; the moving average needs whole "
-                                 "parameters on one rank: write 0, or launch.zero_stage below 3")  # fmt: skip
+            parts = self.launch.num_ranks // shared * stage.micro_batches
+            if stage.batch_size % parts:
+                raise ValueError(f"stages.{name}.batch_size is {stage.batch_size}; write a multiple of launch.num_ranks / "
+                                 f"launch.sequence_parallel * micro_batches, {parts}")  # fmt: skip
         return self
 
     def hash(self) -> str:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from skyreels_platform.recipe import LaunchSettings
+from skyreels_platform.recipe import LaunchSettings, Recipe
 from skyreels_platform.training.ranks import LOCAL, Slot
 
 
@@ -25,6 +26,18 @@ def deepspeed_command(spec: Path, launch: LaunchSettings, slots: Sequence[Slot],
         return [sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", launch.hostfile, "--include", include, *job]
     world = base64.urlsafe_b64encode(json.dumps({LOCAL: places[LOCAL]}).encode()).decode()
     return [sys.executable, "-m", "deepspeed.launcher.launch", "--world_info", world, "--master_addr", "127.0.0.1", *job]
+
+
+def spec_values(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """What a TrainSpec takes from the recipe alone; the model and where the stage stands in the graph are the caller's."""
+    settings, launch = recipe.stages[stage], recipe.launch
+    names = ("zero_stage", "offload", "sequence_parallel", "dtype", "accelerator", "threads_per_rank", "memory_gb")
+    backends = {"codec": recipe.codec.model_dump(), "text": recipe.text.model_dump()}
+    return {
+        **settings.model_dump(mode="json", exclude={"init_from"}), **{name: getattr(launch, name) for name in names}, "stage": stage,
+        "seed": recipe.seed * 1000 + settings.seed,
+        "validation": {**settings.validation.model_dump(mode="json"), **backends} if settings.validation else None,
+    }  # fmt: skip
 
 
 def launch_environment(launch: LaunchSettings) -> dict[str, str]:

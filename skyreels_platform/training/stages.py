@@ -22,6 +22,8 @@ from skyreels_platform.ledger.ids import make_id
 from skyreels_platform.ledger.provenance import hash_json, provenance
 from skyreels_platform.progress import bar
 from skyreels_platform.recipe import Recipe
+from skyreels_platform.training.launch import spec_values
+from skyreels_platform.training.published import published_weights
 from skyreels_platform.training.supervisor import incidents_of, train_supervised
 
 TRAIN_VERSION = "train-2"
@@ -87,16 +89,11 @@ def plan_stage(home: Home, recipe: Recipe, stage: str) -> StagePlan:
     if stage not in STAGES or stage not in recipe.stages:
         known = ", ".join(name for name in STAGES if name in recipe.stages)
         raise LedgerError(f"no stage {stage!r}; known, in the graph's order: {known}")
-    inputs, settings, launch = STAGES[stage], recipe.stages[stage], recipe.launch
-    latents_id = get_current(home.ledger, inputs.latents)
-    parent_id = get_current(home.ledger, inputs.parent) if inputs.parent else None
-    parent = _checkpoint_row(home, parent_id) if parent_id else None
+    latents_id = get_current(home.ledger, STAGES[stage].latents)
+    parent_id, parent_dir = _parent(home, recipe, stage)
     values = {
-        **settings.model_dump(), "stage": stage, "transformer": transformer_config(recipe, inputs),
-        "seed": recipe.seed * 1000 + settings.seed, "zero_stage": launch.zero_stage, "dtype": launch.dtype,
-        "accelerator": launch.accelerator, "threads_per_rank": launch.threads_per_rank,
-        "latents_dir": str(home.fetch(f"latents/{latents_id}").absolute()),
-        "parent_dir": str(home.fetch(parent["path"]).absolute() / "transformer") if parent else None,
+        **spec_values(recipe, stage), "transformer": transformer_config(recipe, STAGES[stage]),
+        "latents_dir": str(home.fetch(f"latents/{latents_id}").absolute()), "parent_dir": str(parent_dir) if parent_dir else None,
         "inputs": {"latents": latents_id, **({"parent": parent_id} if parent_id else {})},
     }  # fmt: skip
     own = provenance(TRAIN_VERSION, TrainSpec(**values, run_dir="").hash(), [latents_id, parent_id or ""])
@@ -111,6 +108,18 @@ def transformer_config(recipe: Recipe, inputs: StageInputs) -> dict[str, Any]:
     """diffusers config of a stage's model: the recipe's, without the FPS embedding where the stage has none."""
     config = recipe.model.model_dump(mode="json")
     return {**config, "inject_sample_info": config["inject_sample_info"] and inputs.embeds_fps}
+
+
+def _parent(home: Home, recipe: Recipe, stage: str) -> tuple[str | None, Path | None]:
+    """Id and folder of the weights that a stage starts from: published ones if the recipe names some, else the parent stage's."""
+    if recipe.stages[stage].init_from:
+        weights = published_weights(home, recipe, stage)
+        return weights.identity, weights.folder
+    parent = STAGES[stage].parent
+    if parent is None:
+        return None, None
+    parent_id = get_current(home.ledger, parent)
+    return parent_id, home.fetch(_checkpoint_row(home, parent_id)["path"]).absolute() / "transformer"
 
 
 def train_stage(plan: StagePlan, recipe: Recipe, *, env: Mapping[str, str] | None = None,
@@ -186,6 +195,10 @@ def _publish(home: Home, recipe: Recipe, plan: StagePlan, run_id: str) -> dict[s
 
     def fill(folder: Path) -> None:
         shutil.copytree(weights, folder / "transformer")
+        if plan.spec.lora:
+            from model.training_state import ADAPTERS
+
+            shutil.copytree(newest / ADAPTERS[weights.name], folder / "adapter")
         for name in (LOSSES, SEEN, SPEC):
             shutil.copy(plan.run_dir / name, folder / name)
 

@@ -152,7 +152,8 @@ class Supervisor:
         return found[-1].step if found else 0
 
     def _fit(self, slots: list[Slot]) -> int:
-        return ranks_that_fit(len(slots), self._spec.batch_size)
+        spec = self._spec
+        return ranks_that_fit(len(slots), spec.batch_size, group=spec.sequence_parallel, micro_batches=spec.micro_batches)
 
 
 def incidents_of(run_dir: Path) -> list[dict[str, Any]]:
