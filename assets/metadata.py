@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -85,3 +86,28 @@ def _short(value: object) -> str | int | float | bool | None:
         return value
     text = str(value)
     return text if len(text) <= _PREVIEW_CHARS else text[: _PREVIEW_CHARS - 3] + "..."
+
+
+def training_metadata(run_dir: Path) -> dict[str, dg.MetadataValue]:
+    """A run's curves as numbers and one picture, and its validation films; nothing where the run folder is on another machine."""
+    from skyreels_platform.training.curves import plot_curves, training_numbers
+    from skyreels_platform.training.validation_films import encode_validation_films
+
+    numbers = training_numbers(run_dir)
+    if not numbers:
+        return {}
+    metadata: dict[str, dg.MetadataValue] = {f"train/{name}": dg.MetadataValue.float(value) for name, value in numbers.items()}
+    metadata["curves"] = _picture(plot_curves(run_dir), "curves")
+    if films := encode_validation_films(run_dir):
+        newest = [film for film in films if film.step == films[-1].step]
+        lines = [f"step {film.step}, {film.prompt}: `{film.video}`\n\n{_inline(film.sheet.read_bytes())}" for film in newest]
+        metadata["validation_films"] = dg.MetadataValue.md("\n\n".join(lines))
+    return metadata
+
+
+def _picture(png: bytes, name: str) -> dg.MetadataValue:
+    return dg.MetadataValue.md(_inline(png, name))
+
+
+def _inline(png: bytes, name: str = "") -> str:
+    return f"![{name}](data:image/jpeg;base64,{base64.b64encode(thumbnail(png)).decode()})"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
-from assets.metadata import incidents_metadata
+from assets.metadata import incidents_metadata, training_metadata
 from resources.home import HomeResource
 from resources.recipes import RecipeResource
 from resources.trainer import TrainerClient
@@ -103,7 +103,10 @@ def _publish(stage: str) -> dg.OpDefinition:
         row = publish_stage(opened, chosen, plan, run_id=context.run_id)
         shown = ("checkpoint_id", "parent_id", "snapshot_id", "weights_hash", "num_steps", "final_loss", "model_kind")
         metadata = {key: row[key] for key in shown if row[key] is not None}
-        metadata |= {**incidents_metadata(incidents_of(plan.run_dir)), "dagster/uri": f"{opened.store.uri}/{row['path']}"}
+        metadata |= {
+            **incidents_metadata(incidents_of(plan.run_dir)), **training_metadata(plan.run_dir),
+            "dagster/uri": f"{opened.store.uri}/{row['path']}",
+        }  # fmt: skip
         return dg.Output(None, metadata=metadata, data_version=dg.DataVersion(row["weights_hash"]))
 
     return publish

@@ -6,6 +6,7 @@ alive together: the largest of the three counts. Checked against measured peaks 
 """
 
 import os
+import resource
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -111,6 +112,13 @@ class Stage:
         return Needs(device=device, host=host)
 
 
+def require_memory(spec: TrainSpec) -> None:
+    """Raise OutOfMemoryError on a launched rank whose device or machine is too small for the stage."""
+    ranks = int(os.environ["WORLD_SIZE"])
+    here = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or ranks)  # torchrun's, DeepSpeed's
+    require_fit(Stage.of(spec, ranks), memory_limit(spec, here))
+
+
 def require_fit(stage: Stage, limit: float) -> Needs:
     """The needs of one rank if they fit into `limit` bytes; else OutOfMemoryError with what would fit."""
     needs = stage.needs()
@@ -169,6 +177,13 @@ def machine_memory() -> float:
         if limit.is_file() and (text := limit.read_text(encoding="utf-8").strip()).isdigit():
             total = min(total, int(text))
     return float(total)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process has held at most: on a GPU what torch reserved there, on the CPU its resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @lru_cache

@@ -9,7 +9,7 @@ matrix. Memory that allocators lose between tensors is not seen.
 """
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,7 +85,7 @@ def _run(
         fps = torch.empty(clips, dtype=torch.long) if config.inject_sample_info else None
         for parameter in model.parameters():
             parameter.register_post_accumulate_grad_hook(_drop_gradient)
-        with _Peak() as memory, _fused_attention():
+        with _Peak(model.parameters()) as memory, _fused_attention():
             with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
                 loss = model(latents, times, text, fps).float().square().mean()
             loss.backward()
@@ -98,12 +98,12 @@ def _drop_gradient(parameter: Tensor) -> None:
 
 
 class _Peak(TorchDispatchMode):
-    """Sum of the storages alive, and its maximum."""
+    """Sum of the storages alive, and its maximum; those of `known` tensors, of which views are made, do not count."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()
         self.now = self.peak = 0
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, Any] = {tensor.untyped_storage()._cdata: None for tensor in known}
 
     def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

@@ -31,6 +31,7 @@ from model.guard import StopRequest, die_with_parent, watch_supervisor
 from model.heartbeat import CHECKPOINT, STEP, VALIDATION, Heartbeat
 from model.journal import record_incident
 from model.lora import merge
+from model.memory import peak_memory, require_memory
 from model.objectives import flow_matching_loss
 from model.parallel import SequenceGroup
 from model.rates import rates_at
@@ -233,6 +234,8 @@ def main(arguments: list[str] | None = None) -> None:
     run_dir = Path(spec.run_dir)
     beat = Heartbeat(run_dir, int(os.environ["RANK"]), options.attempt)
     try:
+        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            require_memory(spec)
         init_distributed(spec.accelerator)
         trainer = Trainer(spec, beat)
         with reporter(active=trainer.rank == 0) as report:
@@ -255,7 +258,7 @@ def _train(trainer: Trainer, stop: StopRequest, report: Reporter) -> None:
         result = {
             "complete": complete, "step": trainer.step, "spec_hash": trainer.spec.hash(), "world_size": trainer.world,
             "seconds": round(time.monotonic() - started, 3), "steps_this_run": trainer.step - first,
-            "checkpoint": find_checkpoints(trainer.run_dir)[-1].path.name,
+            "checkpoint": find_checkpoints(trainer.run_dir)[-1].path.name, "peak_memory_bytes": peak_memory(trainer.device),
         }  # fmt: skip
         write_json(trainer.run_dir / RESULT, result)
         report.finish(result)

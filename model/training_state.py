@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from model.configs import TransformerConfig
 from model.lora import merge, read_adapter, save_adapter
 from model.transformer import SkyReelsTransformer
+from model.writer import host_copy
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 EMA = "ema"
@@ -114,7 +115,7 @@ def gather(engine: Any, state: str | None, *, keep: bool) -> dict[str, Tensor]:
     for name, parameter in _trainable(engine):
         value = _whole(engine, parameter, state)
         if keep:
-            gathered[name] = value.detach().float().cpu().contiguous().clone()
+            gathered |= host_copy({name: value.detach().float()})
     return gathered
 
 
@@ -125,7 +126,7 @@ def gather_frozen(engine: Any, *, keep: bool) -> dict[str, Tensor]:
         if not parameter.requires_grad:
             with _assembled(parameter):
                 if keep:
-                    gathered[name] = parameter.detach().float().cpu().contiguous().clone()
+                    gathered |= host_copy({name: parameter.detach().float()})
     return gathered
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from model.checkpoint import find_checkpoints, remove_debris, write_folder
 from model.errors import CheckpointError
 
@@ -35,7 +37,7 @@ class CheckpointWriter:
         self._error: Exception | None = None
 
     def start(self, step: int, fill: Callable[[Path], None], manifest: Mapping[str, Any]) -> None:
-        """Write the checkpoint of `step` in the background; `fill` must read nothing that training changes."""
+        """Write the checkpoint of `step` in the background; `fill` must read nothing that training changes (see `host_copy`)."""
         self.wait()
         # No daemon: should the loop die of something else now, the interpreter still finishes the file.
         self._thread = threading.Thread(target=self._write, args=(step, fill, manifest), name="checkpoint")
@@ -71,3 +73,8 @@ class CheckpointWriter:
                 + "; make room, or lower keep_last, and start again"
             )  # fmt: skip
             self._error.__cause__ = error
+
+
+def host_copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies in host memory that later steps do not change."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}

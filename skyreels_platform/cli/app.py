@@ -125,12 +125,13 @@ def thresholds(
 @app.command()
 def train(
     stage: Annotated[str, typer.Argument(help="pretrain_256p, pretrain_360p, pretrain_540p, sft_540p, diffusion_forcing or sft_720p.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate memory; exit code 1 if it does not fit.")] = False,
     home: HomeOption = None, recipe: RecipeOption = None, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """One training stage by hand, without Dagster: the same code as the asset, resuming from its newest checkpoint."""
-    from skyreels_platform.cli.films import train_by_hand
+    from skyreels_platform.cli.training import show_preflight, train_by_hand
 
-    train_by_hand(stage, home, recipe, as_json)
+    (show_preflight if dry_run else train_by_hand)(stage, home, recipe, as_json)
 
 
 @app.command()

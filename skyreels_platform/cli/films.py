@@ -1,4 +1,4 @@
-"""Commands about models and films: train, generate, trace, report."""
+"""Commands about films: generate, trace, report."""
 
 import json
 from dataclasses import replace
@@ -17,20 +17,6 @@ from skyreels_platform.ledger.trace import Node
 from skyreels_platform.recipe import load_recipe
 
 _SHOWN = 8  # branches of a long list that `trace` prints without --full
-
-
-def train_by_hand(stage: str, home: str | None, recipe: str | None, as_json: bool) -> None:
-    """Plan, train, validate and publish one stage."""
-    from skyreels_platform.training.stages import plan_stage, publish_stage, published, train_stage
-
-    settings = prepare_environment(home, recipe)
-    opened, chosen = open_home(settings.home), load_recipe(settings.recipe)
-    plan = plan_stage(opened, chosen, stage)
-    if not published(opened, plan):
-        train_stage(plan, chosen)
-    row = publish_stage(opened, chosen, plan, run_id="by hand")
-    text = f"{row['checkpoint_id']}  {row['num_steps']} steps, final loss {row['final_loss']:.4f}\n{opened.store.uri}/{row['path']}"
-    print(json.dumps(row, indent=2) if as_json else text)
 
 
 def generate_film(

@@ -25,6 +25,7 @@ from skyreels_platform.recipe import Recipe
 from skyreels_platform.training.launch import spec_values
 from skyreels_platform.training.published import published_weights
 from skyreels_platform.training.supervisor import incidents_of, train_supervised
+from skyreels_platform.training.validation_films import encode_validation_films
 
 TRAIN_VERSION = "train-2"
 """Raise it when the same spec would give other weights."""
@@ -133,6 +134,7 @@ def train_stage(plan: StagePlan, recipe: Recipe, *, env: Mapping[str, str] | Non
             last = _last_line(plan.run_dir / LOSSES)
             if last:
                 progress.to(last["step"] + 1, f"loss {last['loss']:.3f}")
+            encode_validation_films(plan.run_dir)
             on_poll()
 
         train_supervised(plan.run_dir / SPEC, plan.spec, recipe.launch, env=env or {}, on_poll=poll)
@@ -201,6 +203,10 @@ def _publish(home: Home, recipe: Recipe, plan: StagePlan, run_id: str) -> dict[s
             shutil.copytree(newest / ADAPTERS[weights.name], folder / "adapter")
         for name in (LOSSES, SEEN, SPEC):
             shutil.copy(plan.run_dir / name, folder / name)
+        for film in encode_validation_films(plan.run_dir):
+            target = folder / film.video.relative_to(plan.run_dir)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(film.video, target)
 
     staged = home.work / "publish" / key
     parent = plan.spec.parent_dir
