@@ -1,10 +1,11 @@
 """Does a stage fit? Memory of one rank, part by part, before anything is loaded; and what would fit where it does not.
 
 Weights, gradients and optimizer state follow from the parameter counts, the dtype and the ZeRO stage; activations are those of the
-stage's largest bucket (model.step_memory). Activations, the optimizer's working space and the checkpoint that rank 0 gathers are not
-alive together: the largest of the three counts. Checked against measured peaks by benchmarks/memory.py.
+stage's largest bucket (model.step_memory). Activations and the optimizer's working space are not alive together: the larger one counts.
+Checked against measured peaks by benchmarks/memory.py.
 """
 
+import json
 import os
 import resource
 from collections.abc import Mapping
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from model.configs import TransformerConfig
 from model.engine import BUCKET
-from model.latents import EMPTY_TEXT, LatentSet
+from model.latents import EMPTY_TEXT, INDEX, TEXT
 from model.lora import factor_count
 from model.spec import TrainSpec
 from model.step_memory import StepMemory, step_memory
@@ -59,14 +61,22 @@ class Stage:
     """(C, F, H, W) of the latents with the most tokens."""
     text_tokens: int
     ranks: int
+    text_bytes: int = 0
+    """Features of all captions, which every rank reads into host memory."""
 
     @classmethod
     def of(cls, spec: TrainSpec, ranks: int) -> "Stage":
-        """Read what is needed from the latents' index; no weights, no latents."""
-        data = LatentSet(spec.latents_dir)
-        shape = max((clip.shape for clip in data.clips), key=lambda shape: shape[1] * shape[2] * shape[3])
-        return cls(spec=spec, config=TransformerConfig.from_dict(spec.transformer), shape=shape, text_tokens=data.text(EMPTY_TEXT).shape[0],
-                   ranks=ranks)  # fmt: skip
+        """Read what is needed from the latents' index; no weights, no latents, no features."""
+        folder = Path(spec.latents_dir)
+        shapes = {tuple(json.loads(line)["shape"]) for line in (folder / INDEX).read_text(encoding="utf-8").splitlines()}
+        if not shapes:
+            raise ValueError(f"{folder} holds no clips: the snapshot behind it is empty")
+        with safe_open(folder / TEXT, framework="pt") as text:
+            tokens = text.get_slice(EMPTY_TEXT).get_shape()[0]
+        return cls(
+            spec=spec, config=TransformerConfig.from_dict(spec.transformer), ranks=ranks, text_tokens=tokens,
+            shape=max(shapes, key=lambda shape: shape[1] * shape[2] * shape[3]), text_bytes=(folder / TEXT).stat().st_size,
+        )  # fmt: skip
 
     @property
     def clips(self) -> int:
@@ -94,17 +104,19 @@ class Stage:
             "moving average": 4 * part if spec.ema_decay else 0.0,
         }  # fmt: skip
         update = 12 * part  # AdamW's temporaries
-        saved = 4 * total + (12 if spec.ema_decay else 8) * trained  # rank 0 gathers them on the host
+        # rank 0 copies them to the host; a thread writes them while training goes on
+        saved = {"checkpoint (rank 0)": 4.0 * total + (12.0 if spec.ema_decay else 8.0) * trained}
         offloaded = spec.offload != "none" and spec.accelerator == "cuda"
-        passing = {"activations": step.device + working, "update": 0.0 if offloaded else update,
-                   "checkpoint": saved if spec.accelerator == "cpu" else 0.0}  # fmt: skip
+        passing = {"activations": step.device + working, "update": 0.0 if offloaded else update}
         largest = max(passing, key=lambda name: passing[name])
         device: dict[str, float] = {
             "process": _BASE[spec.accelerator], "weights": weights, "gradients": gradients, **states,
-            "communication": weight * min(BUCKET, total) if spec.zero_stage else 0.0,
-            {"activations": "activations", "update": "update", "checkpoint": "checkpoint (rank 0)"}[largest]: passing[largest],
+            "communication": weight * min(BUCKET, total) if spec.zero_stage else 0.0, largest: passing[largest],
         }  # fmt: skip
-        host = {"activations": float(step.host)} if spec.accelerator == "cuda" else {}
+        text = {"captions' features": float(self.text_bytes)}
+        host = {"activations": float(step.host), **saved, **text} if spec.accelerator == "cuda" else {}
+        if spec.accelerator == "cpu":
+            device |= {**saved, **text}
         if offloaded:
             host |= {name: device.pop(name) for name in states} | {"gradients": device.pop("gradients"), "update": update}
         if offloaded and spec.offload == "all":
