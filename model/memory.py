@@ -114,7 +114,9 @@ class Stage:
             "communication": weight * min(BUCKET, total) if spec.zero_stage else 0.0, largest: passing[largest],
         }  # fmt: skip
         text = {"captions' features": float(self.text_bytes)}
-        host = {"activations": float(step.host), **saved, **text} if spec.accelerator == "cuda" else {}
+        # a start holds the whole model in float32 on every rank's host, twice where master weights are made apart from it
+        start = {"start (until the engine is built)": 4.0 * total * (2 if weight == 2 else 1)}
+        host = {"activations": float(step.host), **saved, **text, **start} if spec.accelerator == "cuda" else {}
         if spec.accelerator == "cpu":
             device |= {**saved, **text}
         if offloaded:

@@ -91,14 +91,16 @@ class Trainer:
         if resume:
             load_optimizer(self.engine, resume.path)
         self.finite = FiniteSteps(self.engine)
+        if spec.activation_offload and spec.accelerator == "cpu" and self.rank == 0:
+            print("activation_offload has no effect on the CPU: activations are in host memory already", flush=True)
+        self.record = Record(self.run_dir, self.step, spec, self.config, self.feed.data) if self.rank == 0 else None
         self.films = ValidationFilms(spec.validation, self.feed.data, self.device) if spec.validation and self.rank == 0 else None
 
     def run(self, stop: StopRequest, report: Reporter) -> bool:
         """Train to the end or until asked to stop; True if the run is complete."""
         spec = self.spec
         last = spec.num_steps if spec.max_steps_this_run is None else min(spec.num_steps, self.step + spec.max_steps_this_run)
-        record = Record(self.run_dir, self.step, spec, self.config, self.feed.data) if self.rank == 0 else None
-        stopped = False
+        record, stopped = self.record, False
         self.beat.enter(STEP, self.step)
         while self.step < last and not stopped:
             self.writer.check()
@@ -109,13 +111,11 @@ class Trainer:
             self.beat.did(self.step)
             self.step += 1
             if self.step % spec.checkpoint_every == 0 or self.step == last or stopped:
-                self._save(record)
+                self._save()
             if spec.validation and self.step % spec.validation["every_steps"] == 0:
                 self._validate()
             if record:
                 record.pause_over()
-        if record:
-            record.close()
         return self.step == spec.num_steps
 
     def _step(self, stop: StopRequest) -> tuple[int, float, float, bool]:
@@ -182,7 +182,7 @@ class Trainer:
             raise ValueError(f"{found[-1].path} was written under another spec; use a fresh run folder")
         return found[-1]
 
-    def _save(self, record: Record | None) -> None:
+    def _save(self) -> None:
         """Take a copy of the state at this step and let rank 0's thread write it. Collective."""
         self.beat.enter(CHECKPOINT)
         keep = self.rank == 0
@@ -192,7 +192,7 @@ class Trainer:
             f"{moment}.{name}": value for moment in MOMENTS for name, value in gather(self.engine, moment, keep=keep).items()
         }
         frozen = gather_frozen(self.engine, keep=keep)
-        if record:
+        if record := self.record:
             state = TrainingState(
                 config=self.config, weights=weights, frozen=frozen, ema=ema, moments=moments, lora=self.spec.lora
             )
@@ -252,9 +252,10 @@ def _train(trainer: Trainer, stop: StopRequest, report: Reporter) -> None:
     complete = trainer.run(stop, report)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()  # the other ranks need not wait for the file
-    if trainer.rank == 0:
+    if trainer.record:
         trainer.beat.enter(CHECKPOINT)
-        trainer.writer.wait()
+        trainer.writer.wait()  # it flushes the journals, so they are closed after it
+        trainer.record.close()
         result = {
             "complete": complete, "step": trainer.step, "spec_hash": trainer.spec.hash(), "world_size": trainer.world,
             "seconds": round(time.monotonic() - started, 3), "steps_this_run": trainer.step - first,
