@@ -40,7 +40,7 @@ def plot_curves(run_dir: Path) -> bytes:
               ("clips per second", speeds, "clips_per_s"))  # fmt: skip
     for axes, (title, lines, key) in zip(figure.subplots(2, 2).flat, curves, strict=True):
         steps, values = _binned(lines, key)
-        axes.plot(steps, values, linewidth=1)
+        axes.plot(steps, values, linewidth=1.5)
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
