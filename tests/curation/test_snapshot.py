@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from resources.home import open_home
+from skyreels_platform.curation.datasets import POOL_OF
 from skyreels_platform.curation.snapshot import Snapshot, freeze
 from skyreels_platform.curation.standing import GATES, failed_gates, set_gate
-from skyreels_platform.errors import GateError
+from skyreels_platform.errors import GateError, RecipeError
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.current import get_current
 from skyreels_platform.ledger.ids import clip_id
@@ -180,6 +181,81 @@ def test_a_wide_picture_is_cropped_to_its_bucket_in_the_middle(home: Home):
         assert clip["width"] > clip["height"]
         assert abs(width / height - clip["width"] / clip["height"]) < 0.02
         assert (2 * x + width, 2 * y + height) == (400, 128)
+
+
+def add_image(home: Home) -> None:
+    """A third batch with one still, passed for every data set."""
+    put(home, "files", "b000003", [{"uri": "/x/still.png", "status": "ready", "source_id": "src_still"}])
+    put(home, "sources", "b000003", [
+        {"source_id": "src_still", "uri": "/x/still.png", "media": "image", "status": "ready", "width": 300, "height": 200}
+    ])  # fmt: skip
+    put(home, "shots", "b000003", [{"shot_id": "shot_still", "source_id": "src_still", "start_frame": 0, "end_frame": 1}])
+    put(home, "captions", "b000003", [{"shot_id": "shot_still", "t2v": "a red circle", "status": "ok", "structured": "{}"}])
+    open_gates(home, "b000003")
+    films = [f"shot_{batch}_{number}" for batch in (FIRST, SECOND) for number in range(2)]
+    for pool in set(POOL_OF.values()):
+        put(home, "verdicts", pool, [{"shot_id": shot, "verdict": "pass", "reasons": []} for shot in [*films, "shot_still"]])
+
+
+def test_images_join_the_first_two_stages_and_stay_out_of_the_later_ones(home: Home):
+    add_image(home)
+    add_batch(home, SECOND, fps=24)
+    open_gates(home, SECOND)
+    for name in POOL_OF:
+        snapshot = freeze(home, name, recipe=RECIPE)
+        images = home.ledger.rows("snapshot_clips", {"snapshot_id": snapshot.snapshot_id, "num_frames": 1}).to_pylist()
+        if name in ("256p", "360p"):
+            (image,) = images
+            assert (image["start_frame"], image["end_frame"], image["train_fps"], image["source_id"]) == (0, 1, 24, "src_still")
+            assert (snapshot.num_images, snapshot.unusable) == (1, {})
+        else:
+            assert images == []
+            assert "an image" in snapshot.unusable["shot_still"]
+        assert snapshot.num_clips > snapshot.num_images
+        films = home.ledger.rows("snapshot_clips", {"snapshot_id": snapshot.snapshot_id}).to_pylist()
+        assert snapshot.duration_s == pytest.approx(sum(17 / clip["train_fps"] for clip in films if clip["num_frames"] > 1))
+
+
+def test_fine_tuning_takes_24_frames_per_second_alone_and_says_why_the_rest_is_out(home: Home):
+    add_image(home)
+    add_batch(home, SECOND, fps=24)
+    open_gates(home, SECOND)
+    for name in POOL_OF:
+        snapshot = freeze(home, name, recipe=RECIPE)
+        rows = home.ledger.rows("snapshot_clips", {"snapshot_id": snapshot.snapshot_id}).to_pylist()
+        rates = {row["train_fps"] for row in rows if row["num_frames"] > 1}
+        assert rates == ({24} if name.startswith("sft") else {16, 24})
+        if name.startswith("sft"):
+            assert snapshot.unusable[f"shot_{FIRST}_0"] == "footage at 16 fps trains at 16, and these buckets take 24 alone"
+
+
+def with_durations(*durations: dict[str, Any]) -> Recipe:
+    values = micro_values()
+    values["datasets"]["256p"]["durations"] = list(durations)
+    return Recipe.model_validate(values)
+
+
+def test_a_shot_gives_clips_of_the_longest_duration_that_it_fills(home: Home):
+    add_batch(home, SECOND, frames=30)
+    open_gates(home, SECOND)
+    snapshot = freeze(home, "256p", recipe=with_durations({"num_frames": 17}, {"num_frames": 33}, {"num_frames": 49}))
+    rows = home.ledger.rows("snapshot_clips", {"snapshot_id": snapshot.snapshot_id}).to_pylist()
+    assert {(row["source_id"], row["num_frames"]) for row in rows} == {(f"src_{FIRST}", 49), (f"src_{SECOND}", 17)}
+
+
+def test_a_keep_probability_of_zero_sends_every_shot_to_the_next_shorter_duration(home: Home):
+    snapshot = freeze(home, "256p", recipe=with_durations({"num_frames": 17}, {"num_frames": 49, "keep": 0.0}))
+    rows = home.ledger.rows("snapshot_clips", {"snapshot_id": snapshot.snapshot_id}).to_pylist()
+    assert {row["num_frames"] for row in rows} == {17}
+    with pytest.raises(GateError, match=r"left out by chance: the buckets of \[17\] frames keep \[0.0\]"):
+        freeze(home, "256p", recipe=with_durations({"num_frames": 17, "keep": 0.0}))
+
+
+def test_a_data_set_that_the_recipe_does_not_describe_is_named(home: Home):
+    values = micro_values()
+    del values["datasets"]["sft_720p"]
+    with pytest.raises(RecipeError, match=r"recipe 'micro' has no section datasets.sft_720p; add it"):
+        freeze(home, "sft_720p", recipe=Recipe.model_validate(values))
 
 
 def test_footage_at_another_rate_covers_the_same_time(home: Home):
