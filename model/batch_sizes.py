@@ -1,5 +1,8 @@
 """How many clips of each bucket train at once: as many as cost the same, and no more than fit into memory.
 
+All ranks take clips of one bucket at each step, so none waits for another (paper: each node draws its own bucket per iteration; that mixes
+buckets within a step and costs the time by which the slowest is slower). Ranks that share the tokens of a clip hold the same clips anyway.
+
 Peak memory of a step grows with what is kept per token, so it is described by three numbers that a handful of measured steps give:
 
     peak = fixed + clips * (per clip + tokens * per token)
@@ -7,12 +10,20 @@ Peak memory of a step grows with what is kept per token, so it is described by t
 Attention adds nothing quadratic: its kernels keep one number per row. The paper profiles each bucket on its GPUs instead (4.2).
 """
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+
+from model.buckets import JointSampler
+from model.spec import TrainSpec
+
+if TYPE_CHECKING:
+    from model.latents import LatentSet  # needs torch, which who plans a stage has not loaded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +77,12 @@ class MemoryModel:
         return cls(fixed_bytes=float(best[0]), clip_bytes=float(best[1]), token_bytes=float(best[2]))
 
 
+def batch_unit(max_parts: int, batch_size: int) -> int:
+    """Clips that every bucket's batch must be a multiple of: then it divides into each number of parts up to `max_parts` into which
+    `batch_size` itself divides, and a run goes on with fewer ranks. Never more than `batch_size`."""
+    return math.lcm(*(parts for parts in range(1, max_parts + 1) if batch_size % parts == 0))
+
+
 def batch_sizes(
     buckets: Mapping[Any, tuple[int, int]], *, batch_size: int, multiple: int = 1, memory: MemoryModel | None = None,
     budget_bytes: float = 0.0,
@@ -73,7 +90,7 @@ def batch_sizes(
     """Clips per batch of each bucket.
 
     buckets: key -> (tokens of one clip, clips in the data). batch_size: clips per batch of the bucket with the most tokens. The others
-    get as many as make the same number of tokens, so that ranks with different buckets end their step together; but not more than
+    get as many as make the same number of tokens, so that a step takes the same time whatever its bucket; but not more than
     the bucket has clips, which would only repeat them, unless that is fewer than `batch_size`. multiple: parts that a batch is cut
     into; every size divides by it. memory, budget_bytes: what one part may take on one rank; without a model nothing is held against
     it. ValueError if `batch_size` does not divide, or if one clip per part of some bucket does not fit.
@@ -94,3 +111,12 @@ def batch_sizes(
             size = min(size, fitting * multiple)
         sizes[key] = max(size // multiple, 1) * multiple
     return sizes
+
+
+def run_sampler(data: "LatentSet", spec: TrainSpec) -> JointSampler:
+    """The batches of a run on these clips, from its batch size, patch size, share of images and seed."""
+    keys, patch = data.bucket_keys(), spec.transformer.get("patch_size", (1, 2, 2))
+    tokens = {key: math.prod(clip.shape[1:]) // math.prod(patch) for key, clip in zip(keys, data.clips, strict=True)}
+    buckets = {key: (tokens[key], count) for key, count in Counter(keys).items()}
+    sizes = batch_sizes(buckets, batch_size=spec.batch_size, multiple=spec.batch_unit)
+    return JointSampler(keys, [clip.shape[1] == 1 for clip in data.clips], sizes, spec.seed, image_share=spec.image_share)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.buckets import BucketSampler, rank_slice
+from model.batch_sizes import run_sampler
+from model.buckets import rank_slice
 from model.forcing import Sigmas, sample_sigmas
 from model.latents import LatentClip, LatentSet
 from model.objectives import add_noise
@@ -42,7 +43,7 @@ class Feed:
             )
         self.spec, self.share, self.shares, self.device = spec, share, shares, device
         self.data = LatentSet(spec.latents_dir)
-        self.sampler = BucketSampler(self.data.bucket_keys(), spec.batch_size, spec.seed)
+        self.sampler = run_sampler(self.data, spec)
 
     def batch_clips(self, step: int) -> list[LatentClip]:
         """All shares' clips, in the batch's order."""

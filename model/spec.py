@@ -23,6 +23,11 @@ class TrainSpec:
     seed: int
     num_steps: int
     batch_size: int
+    """Clips per step of the bucket with the most tokens; see model.batch_sizes for the others."""
+    batch_unit: int
+    """Every bucket's batch is a multiple of this, so that it divides among the ranks, however many of them are left."""
+    image_share: float
+    """Share of the steps that see images."""
     learning_rate: float
     weight_decay: float
     warmup_steps: int
@@ -72,6 +77,7 @@ class TrainSpec:
         for name in (
             "num_steps",
             "batch_size",
+            "batch_unit",
             "checkpoint_every",
             "threads_per_rank",
             "micro_batches",

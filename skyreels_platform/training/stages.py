@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model.batch_sizes import batch_unit
 from model.checkpoint import MANIFEST, find_checkpoints, verify_folder, write_folder, write_json
 from model.journal import LOSSES, SEEN, read_lines
 from model.spec import TrainSpec
@@ -24,6 +25,7 @@ from skyreels_platform.progress import bar
 from skyreels_platform.recipe import Recipe
 from skyreels_platform.training.launch import spec_values
 from skyreels_platform.training.published import published_weights
+from skyreels_platform.training.ranks import read_slots
 from skyreels_platform.training.supervisor import incidents_of, train_supervised
 from skyreels_platform.training.validation_films import encode_validation_films
 
@@ -92,8 +94,11 @@ def plan_stage(home: Home, recipe: Recipe, stage: str) -> StagePlan:
         raise LedgerError(f"no stage {stage!r}; known, in the graph's order: {known}")
     latents_id = get_current(home.ledger, STAGES[stage].latents)
     parent_id, parent_dir = _parent(home, recipe, stage)
+    settings, launch = recipe.stages[stage], recipe.launch
+    parts = len(read_slots(launch.hostfile, launch.num_ranks)) // launch.sequence_parallel * settings.micro_batches
     values = {
         **spec_values(recipe, stage), "transformer": transformer_config(recipe, STAGES[stage]),
+        "batch_unit": batch_unit(parts, settings.batch_size), "image_share": recipe.datasets[STAGES[stage].dataset].image_share,
         "latents_dir": str(home.fetch(f"latents/{latents_id}").absolute()), "parent_dir": str(parent_dir) if parent_dir else None,
         "inputs": {"latents": latents_id, **({"parent": parent_id} if parent_id else {})},
     }  # fmt: skip

@@ -1,8 +1,13 @@
 """The memory model finds what made its measurements, and batch sizes keep to tokens, memory and parts."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from model.batch_sizes import Measurement, MemoryModel, batch_sizes
+from model.batch_sizes import Measurement, MemoryModel, batch_sizes, batch_unit, run_sampler
+from model.latents import LatentSet
+from tests.model.tiny_run import make_latents, make_spec
 
 TRUE = MemoryModel(fixed_bytes=3e9, clip_bytes=2e6, token_bytes=4e4)
 SHAPES = ((200, 1), (200, 8), (1000, 2), (4000, 1), (4000, 3))
@@ -63,6 +68,31 @@ def test_memory_bounds_a_batch_and_a_clip_that_never_fits_is_named():
     assert one_part["image"] == 111
     with pytest.raises(ValueError, match=r"bucket film: one clip of 1000 tokens takes 2.83 GiB of 2.82"):
         batch_sizes(BUCKETS, batch_size=8, memory=TRUE, budget_bytes=3.03e9)
+
+
+@pytest.mark.parametrize(("ranks", "batch_size", "unit"), [(2, 32, 2), (8, 64, 8), (6, 60, 60), (8, 12, 12), (1, 7, 1), (256, 1024, 256)])
+def test_every_batch_divides_among_whatever_ranks_are_left(ranks: int, batch_size: int, unit: int):
+    assert batch_unit(ranks, batch_size) == unit
+    sizes = batch_sizes(BUCKETS, batch_size=batch_size, multiple=unit)
+    for left in range(1, ranks + 1):
+        if batch_size % left == 0:
+            assert all(size % left == 0 for size in sizes.values())
+
+
+def test_a_runs_sampler_gives_images_their_share_and_equal_tokens(tmp_path: Path):
+    """Clips of 3 latents and images, as they lie in a folder of latents."""
+    folder = make_latents(tmp_path / "films", num_clips=12)
+    data = LatentSet(folder)
+    data.clips = [replace(clip, shape=(4, 1, 4, 4)) if number % 3 == 0 else clip for number, clip in enumerate(data.clips)]
+    spec = make_spec(tmp_path / "run", folder, image_share=0.25)
+    sampler = run_sampler(data, spec)
+    for step in range(40):
+        clips = [data.clips[position] for position in sampler.batch(step)]
+        assert len({(clip.shape, clip.fps) for clip in clips}) == 1
+        assert (clips[0].shape[1] == 1) == (step % 4 == 3)
+        assert len(clips) % spec.batch_unit == 0
+        tokens = sum(clip.shape[1] * clip.shape[2] * clip.shape[3] // 4 for clip in clips)
+        assert tokens <= spec.batch_size * 3 * 4 * 6 // 4
 
 
 def test_a_batch_that_does_not_divide_is_refused():

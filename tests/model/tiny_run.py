@@ -37,7 +37,8 @@ def make_spec(run_dir: Path, latents: Path, **changes: object) -> TrainSpec:
     """A spec of 12 steps with a checkpoint every 5, written into the run folder."""
     spec = TrainSpec(
         stage="tiny", run_dir=str(run_dir), latents_dir=str(latents), parent_dir=None, transformer=TRANSFORMER, seed=3, num_steps=12,
-        batch_size=4, learning_rate=1e-2, weight_decay=0.01, warmup_steps=2, schedule="cosine", ema_decay=0.9, grad_clip=1.0,
+        batch_size=4, batch_unit=2, image_share=0.0,
+        learning_rate=1e-2, weight_decay=0.01, warmup_steps=2, schedule="cosine", ema_decay=0.9, grad_clip=1.0,
         caption_dropout=0.2, checkpoint_every=5, timestep_mean=0.0, timestep_std=1.0, timestep_shift=1.0, p_fopp=0.4, p_sync=0.3,
         p_prefix=0.3, zero_stage=1, dtype="float32", accelerator="cpu", threads_per_rank=1, inputs={"latents": "lat_x"},
     )  # fmt: skip
