@@ -103,7 +103,7 @@ def rank(victim: Victim, number: int) -> int:
 
 def launcher(victim: Victim) -> int:
     # The supervisor's command line holds the launcher's.
-    return find(victim, lambda command: "deepspeed.launcher.launch" in command and "skyreels_platform.processes" not in command)
+    return find(victim, lambda command: "model.start" in command and "skyreels_platform.processes" not in command)
 
 
 def supervisor_parent(victim: Victim) -> int:

@@ -1,7 +1,5 @@
-"""The command that starts a training job: DeepSpeed's own launcher, for the ranks of this machine or over a hostfile."""
+"""The command that starts a training job: on this machine `model.start`, over a hostfile DeepSpeed's own launcher."""
 
-import base64
-import json
 import socket
 import sys
 from collections.abc import Sequence
@@ -14,18 +12,19 @@ from skyreels_platform.training.ranks import LOCAL, Slot
 
 
 def deepspeed_command(spec: Path, launch: LaunchSettings, slots: Sequence[Slot], attempt: int) -> list[str]:
-    """`deepspeed ... --module model.train --spec SPEC` as an argument list, with one rank on each slot.
+    """The argument list that runs `model.train --spec SPEC` with one rank on each slot.
 
-    With a hostfile DeepSpeed's runner reaches every host; on one machine its node launcher is started directly, which saves the
-    import of DeepSpeed in one more process (4 s) and binds the rendezvous, which knows no authentication, to loopback.
+    With a hostfile DeepSpeed's runner reaches every host. On one machine its launchers would import DeepSpeed in one or two more
+    processes, 4 s each; model.start does without, and binds the rendezvous, which knows no authentication, to loopback.
     """
-    job = ["--master_port", str(_free_port()), "--module", "model.train", "--spec", str(spec), "--attempt", str(attempt)]
+    job = ["--spec", str(spec), "--attempt", str(attempt)]
+    port = ["--master_port", str(_free_port())]
     places = {host: [slot.index for slot in group] for host, group in groupby(slots, key=lambda slot: slot.host)}
     if launch.hostfile:
         include = "@".join(f"{host}:{','.join(map(str, indices))}" for host, indices in places.items())
-        return [sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", launch.hostfile, "--include", include, *job]
-    world = base64.urlsafe_b64encode(json.dumps({LOCAL: places[LOCAL]}).encode()).decode()
-    return [sys.executable, "-m", "deepspeed.launcher.launch", "--world_info", world, "--master_addr", "127.0.0.1", *job]
+        runner = [sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", launch.hostfile, "--include", include]
+        return [*runner, *port, "--module", "model.train", *job]
+    return [sys.executable, "-m", "model.start", "--devices", ",".join(map(str, places[LOCAL])), *port, "--", *job]
 
 
 def spec_values(recipe: Recipe, stage: str) -> dict[str, Any]:
