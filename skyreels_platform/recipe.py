@@ -415,6 +415,8 @@ class FilmSettings(_Section):
     """Noise level (of 1000) on history latents."""
     seed: int
     fps: Literal[16, 24]
+    dataset: str = ""
+    """Data set whose commonest clip size the film has, such as 540p; empty: that of the clips that its checkpoint was trained on."""
     upscale: Count = 1
     """Nearest-neighbour enlargement of the written file, so that a 32-pixel film can be watched."""
 

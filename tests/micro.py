@@ -40,7 +40,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "shots": {"transnet": False},
     "model": {"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 8, "ffn_dim": 32, "freq_dim": 16},
     "launch": {"hang_floor_s": 20.0, "restart_wait_s": 0.2},
-    "film": {"num_frames": 29, "base_num_frames": 17, "overlap_history": 5, "num_steps": 2, "upscale": 2},
+    "film": {"num_frames": 29, "base_num_frames": 17, "overlap_history": 5, "num_steps": 2, "upscale": 2, "dataset": ""},
 }
 _STAGE = {"batch_size": 4, "checkpoint_every": 4, "warmup_steps": 2}
 

@@ -40,14 +40,16 @@ class FilmRequest:
 
 
 def plan_film(home: Home, recipe: Recipe, *, stage: str, prompt: str = "") -> FilmRequest:
-    """The film that the recipe asks for, from the stage's current checkpoint; prompt and size follow its training snapshot."""
+    """The film that the recipe asks for, from the stage's current checkpoint; prompt and size follow its training snapshot,
+    or that of the data set that the recipe names."""
     checkpoint_id = get_current(home.ledger, stage)
     checkpoint = home.ledger.rows("checkpoints", {"checkpoint_id": checkpoint_id}).to_pylist()[0]
     if checkpoint["model_kind"] != "diffusion_forcing":
         raise GateError(f"{checkpoint_id} ({stage}) is a {checkpoint['model_kind']} model; films need a diffusion_forcing one")
+    data = get_current(home.ledger, f"dataset_{recipe.film.dataset}") if recipe.film.dataset else checkpoint["snapshot_id"]
     clips = home.ledger.query(
-        "SELECT caption, width, height, count(*) AS n FROM snapshot_clips WHERE snapshot_id = $id "
-        "GROUP BY ALL ORDER BY n DESC, caption, width, height", {"id": checkpoint["snapshot_id"]},
+        "SELECT caption, width, height, count(*) AS n FROM snapshot_clips WHERE snapshot_id = $id AND num_frames IS DISTINCT FROM 1 "
+        "GROUP BY ALL ORDER BY n DESC, caption, width, height", {"id": data},
     ).to_pylist()  # fmt: skip
     chosen = next((clip for clip in clips if names_subject(clip["caption"])), clips[0])
     prompt = prompt or recipe.film.prompt or chosen["caption"]

@@ -67,6 +67,20 @@ def film(published: Published) -> dict[str, Any]:
     return make_film(published.home, RECIPE, published.plan())
 
 
+def test_a_film_has_the_size_of_the_data_set_that_the_recipe_names(published: Published):
+    published.home.ledger.replace("snapshot_clips", "snap_2", [
+        {"snapshot_id": "snap_2", "clip_id": f"clip_{number}", "shot_id": "shot_1", "caption": "a red circle moves left.", "width": side,
+         "height": side, "num_frames": frames, "provenance": "p"}
+        for number, (side, frames) in enumerate([(48, 17), (48, 17), (64, 17), (80, 1), (80, 1), (80, 1)])
+    ])  # fmt: skip
+    set_current(published.home.ledger, "dataset_sft_540p", "snap_2")
+    named = RECIPE.model_copy(update={"film": RECIPE.film.model_copy(update={"dataset": "sft_540p"})})
+    request = plan_film(published.home, named, stage="diffusion_forcing")
+    assert (request.width, request.height) == (48, 48), "the commonest clip that is no image"
+    own = plan_film(published.home, RECIPE, stage="diffusion_forcing")
+    assert (own.width, own.height) == (32, 32)
+
+
 def test_the_prompt_is_the_commonest_caption_that_pixels_can_confirm(published: Published):
     request = published.plan()
     assert (request.prompt, request.width, request.height) == ("a red circle moves left.", 32, 32)
@@ -77,7 +91,7 @@ def test_the_prompt_is_the_commonest_caption_that_pixels_can_confirm(published: 
 
 def test_a_film_is_a_file_a_row_and_a_manifest(published: Published, film: dict[str, Any]):
     facts = probe(published.home.fetch(film["path"]))
-    assert (facts.num_frames, facts.width, facts.height, facts.fps_num) == (29, 64, 64, 16)
+    assert (facts.num_frames, facts.width, facts.height, facts.fps_num) == (29, 64, 64, 24)
     assert (film["num_windows"], film["checkpoint_id"], film["prompt"]) == (2, "ckpt_diffusion_forcing", "a red circle moves left.")
     manifest = json.loads(published.home.store.read_bytes(f"films/{film['film_id']}.json"))
     assert manifest == json.loads(film["manifest"])
