@@ -24,9 +24,9 @@ class TrainSpec:
     num_steps: int
     batch_size: int
     """Clips per step of the bucket with the most tokens; see model.batch_sizes for the others."""
-    batch_unit: int
+    batch_unit: int = 1
     """Every bucket's batch is a multiple of this, so that it divides among the ranks, however many of them are left."""
-    image_share: float
+    image_share: float = 0.0
     """Share of the steps that see images."""
     learning_rate: float
     weight_decay: float
