@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import httpx
@@ -73,14 +73,10 @@ async def _ask_all(
     requests: Iterable[ChatRequest], base_urls: Sequence[str], limits: ChatLimits, check: Callable[[str], object], journal: Journal,
     on_answer: Callable[[Answer], None],
 ) -> Usage:  # fmt: skip
-    usage, started, upcoming, turn = Usage(), time.monotonic(), iter(requests), asyncio.Lock()
+    usage, started, upcoming = Usage(), time.monotonic(), iter(requests)
 
     async def work() -> None:
-        while True:
-            async with turn:  # in a thread: reading pictures must not hold up the answers of others
-                request = await asyncio.to_thread(_next, upcoming)
-            if request is None:
-                return
+        for request in upcoming:
             before = journal.get(request)
             answer = before if before and _is_final(before) else None
             usage.num_known += answer is not None
@@ -100,10 +96,6 @@ async def _ask_all(
         usage.num_retries = client.num_retries
     usage.wall_s = time.monotonic() - started
     return usage
-
-
-def _next(upcoming: Iterator[ChatRequest]) -> ChatRequest | None:
-    return next(upcoming, None)
 
 
 async def _ask(

@@ -58,9 +58,14 @@ class ChatRequest:
     """OpenAI's chat completion request, plain values."""
 
     @cached_property
+    def data(self) -> bytes:
+        """The body as JSON; 400 kB with pictures, so made once."""
+        return json.dumps(self.body).encode()
+
+    @cached_property
     def hash(self) -> str:
         """16 hex digits over key and body: equal questions about the same thing have one."""
-        return hashlib.sha256(json.dumps([self.key, self.body], sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.key).encode() + self.data).hexdigest()[:16]
 
     def again(self, change: Mapping[str, Any]) -> "ChatRequest":
         """The same question put in another way."""
@@ -122,37 +127,42 @@ class ChatClient:
         self._turn = 0
 
     async def __aenter__(self) -> Self:
-        self._slots = asyncio.Semaphore(self.limits.concurrency)
-        self._http = httpx.AsyncClient(
-            timeout=None,  # one deadline for all of an attempt, below
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=self.limits.concurrency),
-            trust_env=False,  # a proxy from the environment would carry footage to a host that nobody named
-        )
+        # One client per slot: httpx goes through all connections of a client whenever one is taken or comes back, twice nested.
+        context = httpx.create_ssl_context(trust_env=False)
+        self._slots: asyncio.LifoQueue[httpx.AsyncClient] = asyncio.LifoQueue()
+        for _ in range(self.limits.concurrency):
+            # No timeout: one deadline for all of an attempt, below. No proxy from the environment: it would carry footage to a host that
+            # nobody named.
+            self._slots.put_nowait(httpx.AsyncClient(timeout=None, trust_env=False, verify=context))
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._http.aclose()
+        while not self._slots.empty():
+            await self._slots.get_nowait().aclose()
 
     async def ask(self, request: ChatRequest) -> ChatReply:
         """The answer to a request. ChatRefusedError or ChatError, with a reason for people, if there is none."""
         request_id = f"{request.key}-{request.hash}"
-        data = json.dumps({**request.body, "request_id": request_id}).encode()
+        data = b'{"request_id": ' + json.dumps(request_id).encode() + b", " + request.data[1:]
         reason, retry_after = "", 0.0
         for attempt in range(1, self.limits.max_attempts + 1):
             if attempt > 1:
                 self.num_retries += 1
                 await asyncio.sleep(max(self._wait_s(request.hash, attempt), retry_after))
-            async with self._slots:
+            slot = await self._slots.get()
+            try:
                 endpoint = await self._choose()
                 started = time.monotonic()
                 try:
-                    response = await self._post(endpoint, data, request_id)
+                    response = await self._post(slot, endpoint, data, request_id)
                 except (httpx.HTTPError, TimeoutError) as error:
                     self._count_failure(endpoint, is_away=isinstance(error, httpx.ConnectError))
                     reason, retry_after = f"no answer from {endpoint.url}: {str(error) or type(error).__name__}; is the server up?", 0.0
                     continue
                 finally:
                     endpoint.in_flight -= 1
+            finally:
+                self._slots.put_nowait(slot)
             if response.status_code in (408, 429) or response.status_code >= 500:
                 self._count_failure(endpoint, is_away=False)
                 reason, retry_after = _status(endpoint, response), self._retry_after(response)
@@ -169,10 +179,10 @@ class ChatClient:
             return reply
         raise ChatError(f"{reason} ({self.limits.max_attempts} attempts)")
 
-    async def _post(self, endpoint: _Endpoint, data: bytes, request_id: str) -> httpx.Response:
+    async def _post(self, slot: httpx.AsyncClient, endpoint: _Endpoint, data: bytes, request_id: str) -> httpx.Response:
         headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
         async with asyncio.timeout(self.limits.timeout_s):
-            return await self._http.post(f"{endpoint.url}/chat/completions", content=data, headers=headers)
+            return await slot.post(f"{endpoint.url}/chat/completions", content=data, headers=headers)
 
     async def _choose(self) -> _Endpoint:
         """The ready endpoint with the fewest requests in flight; waits until one is ready."""

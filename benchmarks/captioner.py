@@ -1,0 +1,199 @@
+"""The captioner's client against a local HTTP server that fails at random, and beside a bare load generator.
+
+    python benchmarks/captioner.py [chaos] [overhead] [--requests N] [--quick]
+
+chaos     N requests (10,000) to a server that answers out of order and of which a quarter meet trouble: HTTP 500 and 503, answers that
+          never come, connections that close, JSON cut in the middle, cut at the token limit, text in a loop, another request's
+          answer. The client is killed midway and started again. Counted: shots without a valid caption or a status, answers attached
+          to another shot, answers paid for twice, and memory as the requests go by.
+overhead  Requests per second of the client (requests made of pictures, hashed, answered, checked, journaled) against 64 bare asyncio
+          connections that send one prepared request again and again and look at nothing. Same server, same number of bytes.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from skyreels_platform.captioning.answers import Answer, Journal
+from skyreels_platform.captioning.asking import ask_all
+from skyreels_platform.captioning.chat import ChatLimits, ChatRequest
+from skyreels_platform.captioning.prompt import caption_request
+from skyreels_platform.captioning.questions import check_caption
+from skyreels_platform.captioning.schema import parse
+
+ROOT = Path(__file__).resolve().parents[1]
+CONCURRENCY = 64
+NUM_PICTURES, PICTURE_BYTES = 16, 20_000  # as kept: 455 x 256 JPEG
+LIMITS = ChatLimits(concurrency=CONCURRENCY, timeout_s=5.0, max_attempts=5, first_wait_s=0.1, max_wait_s=2.0)
+
+
+def requests(number: int) -> Iterator[ChatRequest]:
+    """Requests of real size; the pictures are noise, which nobody here decodes."""
+    pictures = [random.Random(index).randbytes(PICTURE_BYTES) for index in range(NUM_PICTURES)]
+    return (caption_request(f"shot_{index}", pictures, model="m", seed=0) for index in range(number))
+
+
+@contextmanager
+def server(**options: object) -> Iterator[str]:
+    """The base URL of a server process."""
+    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.captioning.endpoint", *flags], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def work(url: str, journal: Path, number: int, out: Path) -> None:
+    """One client process: asks everything, notes statuses and wrong attachments."""
+    counts: Counter[str] = Counter()
+
+    def look(answer: Answer) -> None:
+        counts[answer.status] += 1
+        counts["without a reason"] += answer.status != "success" and not answer.reason
+        if answer.status == "success":
+            counts["attached to another shot"] += parse(answer.text, is_complete=True).environment != f"Where {answer.key} is."
+
+    with Journal(journal) as opened:
+        usage = ask_all(requests(number), base_urls=[url], limits=LIMITS, check=check_caption, journal=opened, on_answer=look)
+    out.write_text(json.dumps({**counts, "known": usage.num_known, "retries": usage.num_retries, "wall_s": usage.wall_s}), encoding="utf-8")
+
+
+def chaos(number: int) -> None:
+    """Figure A."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        log, journal, out = root / "paid", root / "journal", root / "out"
+        command = [sys.executable, __file__, "work", "--journal", str(journal), "--out", str(out), "--requests", str(number)]
+        with server(log=log, slots=CONCURRENCY, service_ms=50, chaos=0.25, hang_s=30) as url:
+            first = subprocess.Popen([*command, "--url", url])
+            while first.poll() is None and (not log.exists() or count_lines(log) < number // 2):
+                time.sleep(0.05)
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+            time.sleep(0.5)
+            known = {f"{answer.key}-{answer.request_hash}" for answer in Journal(journal).answers()}
+            paid_before = log.read_text(encoding="utf-8").splitlines()
+            print(f"killed after {len(paid_before)} paid answers, {len(known)} journaled", flush=True)
+            second = subprocess.Popen([*command, "--url", url])
+            memory = watch(second, lambda: len(list(journal.glob("*.jsonl"))) and count_lines(log))
+            assert second.returncode == 0
+            paid_after = log.read_text(encoding="utf-8").splitlines()[len(paid_before) :]
+        told = json.loads(out.read_text(encoding="utf-8"))
+    statuses = {name: told.get(name, 0) for name in ("success", "truncated", "repeated", "refused", "error")}
+    print(f"{number} shots: {statuses}, sum {sum(statuses.values())}; {told['retries']} retries; {told['wall_s']:.0f} s after the restart")
+    print(f"failures without a reason {told['without a reason']}, attached to another shot {told['attached to another shot']}")
+    print(f"known at the restart {told['known']}; journaled answers asked for again: {len(known & set(paid_after))}; "
+          f"paid twice because they were in flight or between attempts at the kill: {len(set(paid_before) & set(paid_after))}")  # fmt: skip
+    half = len(memory) // 2
+    print(f"memory of the client, MiB: {memory[len(memory) // 10]:.0f} after a tenth, {max(memory[:half]):.0f} at most in the first half, "
+          f"{max(memory[half:]):.0f} at most in the second, {memory[-1]:.0f} at the end")  # fmt: skip
+
+
+def watch(process: "subprocess.Popen[bytes]", ready: object) -> list[float]:
+    """Resident memory, MiB, until the process ends, from its first journaled answer on."""
+    samples: list[float] = []
+    seen = psutil.Process(process.pid)
+    while process.poll() is None:
+        try:
+            samples.append(seen.memory_info().rss / 2**20)
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.25)
+    process.wait()
+    return samples[8:] or samples  # the imports
+
+
+def count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
+async def bare(url: str, number: int) -> float:
+    """Answers per second of bare connections."""
+    host, _, port = url.removeprefix("http://").removesuffix("/v1").partition(":")
+    body = json.dumps(next(requests(1)).body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\nX-Request-Id: bare-0123456789abcdef"
+    prepared, left = head.encode() + b"\r\n\r\n" + body, iter(range(number))
+
+    async def one() -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for _ in left:
+            writer.write(prepared)
+            await writer.drain()
+            answer = await reader.readuntil(b"\r\n\r\n")
+            length = answer.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            await reader.readexactly(int(length))
+        writer.close()
+
+    started = time.monotonic()
+    await asyncio.gather(*(one() for _ in range(CONCURRENCY)))
+    return number / (time.monotonic() - started)
+
+
+def ours(url: str, number: int) -> tuple[float, float]:
+    """Answers per second of the client, and its core-seconds per request."""
+    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder)) as journal:
+        started, cores = time.monotonic(), time.process_time()
+        limits = ChatLimits(concurrency=CONCURRENCY)
+        usage = ask_all(requests(number), base_urls=[url], limits=limits, check=check_caption, journal=journal)
+        assert usage.statuses == {"success": number}, usage.statuses
+        return number / (time.monotonic() - started), (time.process_time() - cores) / number
+
+
+def overhead(repeats: int, seconds: float) -> None:
+    """Figure B."""
+    for service_ms in (1000, 500, 0):
+        with server(slots=CONCURRENCY, service_ms=service_ms) as url:
+            number = min(1500, round(seconds * CONCURRENCY * 1000 / max(service_ms, 100)))
+            ratios, rates, costs = [], [], []
+            for _ in range(repeats):
+                reference = asyncio.run(bare(url, number))
+                rate, cost = ours(url, number)
+                ratios.append(rate / reference)
+                rates.append((rate, reference))
+                costs.append(cost)
+        middle = statistics.median(ratios)
+        shown = ", ".join(f"{rate:.0f} of {reference:.0f}" for rate, reference in rates)
+        print(f"answers after about {service_ms} ms, {CONCURRENCY} at a time, {number} requests of 430 kB: {middle:.2f} of the bare generator "
+              f"({shown} a second), {1000 * statistics.median(costs):.1f} core-ms a request", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=["chaos", "overhead"])
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--quick", action="store_true")
+    for name in ("--url", "--journal", "--out"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.parts == ["work"]:
+        return work(arguments.url, Path(arguments.journal), arguments.requests, Path(arguments.out))
+    print(f"{os.cpu_count()} processors")
+    if "overhead" in arguments.parts:
+        overhead(repeats=1 if arguments.quick else 3, seconds=2.0 if arguments.quick else 6.0)
+    if "chaos" in arguments.parts:
+        chaos(400 if arguments.quick else arguments.requests)
+    return None
+
+
+if __name__ == "__main__":
+    main()
