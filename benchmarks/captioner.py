@@ -173,8 +173,8 @@ def overhead(repeats: int, seconds: float) -> None:
                 costs.append(cost)
         middle = statistics.median(ratios)
         shown = ", ".join(f"{rate:.0f} of {reference:.0f}" for rate, reference in rates)
-        print(f"answers after about {service_ms} ms, {CONCURRENCY} at a time, {number} requests of 430 kB: {middle:.2f} of the bare generator "
-              f"({shown} a second), {1000 * statistics.median(costs):.1f} core-ms a request", flush=True)  # fmt: skip
+        print(f"answers after about {service_ms} ms, {CONCURRENCY} at a time, {number} requests of 430 kB: {middle:.2f} of the bare "
+              f"generator ({shown} a second), {1000 * statistics.median(costs):.1f} core-ms a request", flush=True)  # fmt: skip
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ def fill(home: Home, batch: str, recipe: Recipe) -> None:
     ]  # fmt: skip
     captions = [
         {"shot_id": shot["shot_id"], "batch": batch, "status": "ok",
-         "provenance": captions_provenance(source, shots, recipe.captions, recipe.seed)}
+         "provenance": captions_provenance(source, shots, recipe.captions, recipe.seed, {})}
         for source in sources for shot in shots[source["source_id"]]
     ]  # fmt: skip
     files = [

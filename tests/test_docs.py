@@ -68,7 +68,11 @@ def test_every_shown_skyreels_command_has_its_options(page: Path) -> None:
         for match in re.finditer(r"(?:^|\s)(?:\.venv/bin/)?skyreels ([a-z].*)$", line):
             name, *words = shlex.split(match[1])
             assert name in known, f"{page.name}: {line}"
-            options = {option for parameter in known[name].params for option in parameter.opts}
+            command = known[name]
+            if isinstance(command, click.Group) or hasattr(command, "commands"):
+                assert words[0] in command.commands, f"{page.name}: {line}"  # type: ignore[attr-defined]
+                command = command.commands[words[0]]  # type: ignore[attr-defined]
+            options = {option for parameter in command.params for option in parameter.opts}
             assert {word for word in words if word.startswith("-")} <= options, f"{page.name}: {line}"
 
 

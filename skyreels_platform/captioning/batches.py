@@ -10,6 +10,7 @@ from typing import Any
 
 from skyreels_platform.captioning.answers import Answer
 from skyreels_platform.captioning.asking import Usage
+from skyreels_platform.captioning.exchange import imported_captions
 from skyreels_platform.captioning.questions import TimedPicture, ask_about_shots, fuse_rows, pictures_of
 from skyreels_platform.curation.steps import (
     Row,
@@ -45,7 +46,8 @@ def caption_batch(
     """Caption every shot of a batch. `captioners` and `writers` are base URLs in place of the settings' own."""
     sources = ready_sources(home, batch)
     shots = shots_by_source(home, batch)
-    expected = {source["source_id"]: captions_provenance(source, shots, settings, seed) for source in sources}
+    imported = imported_captions(home, batch)
+    expected = {source["source_id"]: captions_provenance(source, shots, settings, seed, imported) for source in sources}
     final = {
         row["shot_id"]: row["provenance"]
         for row in home.ledger.rows("captions", {"batch": batch}, ["shot_id", "status", "provenance"]).to_pylist()
@@ -58,14 +60,16 @@ def caption_batch(
     answers: dict[str, Answer] = {}
     asked, written = Usage(), Usage()
     if settings.backend == "vllm":
-        open_shots = [shot for source in todo for shot in shots.get(source["source_id"], [])]
+        open_shots = [shot for source in todo for shot in shots.get(source["source_id"], []) if shot["shot_id"] not in imported]
         urls = list(captioners) or settings.captioner.urls
         answers, asked = ask_about_shots(home, batch, open_shots, settings, seed=seed, urls=urls, workers=workers)
 
     def call_of(source: Row) -> tuple[Any, ...]:
         mine = shots[source["source_id"]]
         said = {row["shot_id"]: asdict(answers[row["shot_id"]]) for row in mine if row["shot_id"] in answers}
-        return source["human_caption"], expected[source["source_id"]], mine, pictures_of(home, mine), settings.model_dump(), seed, said
+        brought = {row["shot_id"]: imported[row["shot_id"]] for row in mine if row["shot_id"] in imported}
+        own = expected[source["source_id"]]
+        return source["human_caption"], own, mine, pictures_of(home, mine), settings.model_dump(), seed, said, brought
 
     def write(rows: Rows) -> None:
         captions = rows.get("captions", [])
@@ -74,7 +78,7 @@ def caption_batch(
             took = fuse_rows(home, batch, captions, settings, seed=seed, urls=urls)
             took.wall_s += written.wall_s  # one after another, not side by side
             written.add(took)
-        home.ledger.merge("captions", [{key: row[key] for key in row if key != "human_text"} for row in captions])
+        home.ledger.merge("captions", [{key: row[key] for key in row if key != "fixed"} for row in captions])
 
     failures = run_step(
         home, batch, step="captions", sources=todo, function=caption_source, call_of=call_of, workers=workers,
@@ -89,22 +93,25 @@ def caption_batch(
     )  # fmt: skip
 
 
-def captions_provenance(source: Row, shots: Mapping[str, list[Row]], settings: CaptionSettings, seed: int) -> str:
-    """What all captions of a source carry; `shots` as by `shots_by_source`."""
+def captions_provenance(
+    source: Row, shots: Mapping[str, list[Row]], settings: CaptionSettings, seed: int, imported: Mapping[str, Row]
+) -> str:  # fmt: skip
+    """What all captions of a source carry; `shots` as by `shots_by_source`, `imported` as by `imported_captions`."""
     from skyreels_platform.curation.kept_frames import KEPT_FRAMES_VERSION
 
     # The sidecar is no part of the source's own provenance: a new caption leaves latents alone.
     own = [settings.identity(), seed, source["human_caption"], KEPT_FRAMES_VERSION]
-    return provenance(CAPTIONS_VERSION, own, parents_of(source, shots))
+    mine = [imported[row["shot_id"]]["provenance"] for row in shots.get(source["source_id"], []) if row["shot_id"] in imported]
+    return provenance(CAPTIONS_VERSION, own, [*parents_of(source, shots), *mine])
 
 
 def caption_source(
     human_caption: str, own: str, shots: Sequence[Row], pictures: Mapping[str, Sequence[TimedPicture]], settings: Mapping[str, Any],
-    seed: int, answers: Mapping[str, Mapping[str, Any]],
+    seed: int, answers: Mapping[str, Mapping[str, Any]], imported: Mapping[str, Row],
 ) -> Rows:  # fmt: skip
     """Caption rows of every shot of one source, without their batch; runs in a worker. `own` is their provenance.
 
-    answers: shot id -> the captioner's answer, for the backend that has one.
+    answers: shot id -> the captioner's answer, for the backend that has one. imported: shot id -> what another program said of it.
     """
     from skyreels_platform.captioning.caption import caption_shot
     from skyreels_platform.captioning.rules import human_text
@@ -118,12 +125,23 @@ def caption_source(
         if not kept:
             rows.append(_unseen(shot["shot_id"], own))
             continue
-        said = answers.get(shot["shot_id"])
+        key = shot["shot_id"]
+        answer = Answer(**answers[key]) if key in answers else None
+        brought = imported.get(key)
+        if brought:
+            answer = Answer(
+                key=key, request_hash="", status="success", reason="", text=brought["structured"], model=brought["model"], num_asked=0
+            )  # fmt: skip
         caption = caption_shot(
-            decode_pictures([kept[place][1] for place in evenly_spread([time_s for time_s, _ in kept])]), shot_id=shot["shot_id"],
-            duration_s=shot["end_s"] - shot["start_s"], seed=seed, human=human, settings=chosen, answer=Answer(**said) if said else None,
+            decode_pictures([kept[place][1] for place in evenly_spread([time_s for time_s, _ in kept])]), shot_id=key,
+            duration_s=shot["end_s"] - shot["start_s"], seed=seed, human=human, settings=chosen, answer=answer,
         )  # fmt: skip
-        rows.append({**asdict(caption), "shot_id": shot["shot_id"], "provenance": own, "human_text": human_text(human)})
+        row = {**asdict(caption), "shot_id": key, "provenance": own, "fixed": ["t2v", "t2v_train"] if human_text(human) else []}
+        if brought:
+            texts = {"t2v": brought["t2v"], "t2v_train": brought["t2v"], "i2v": brought["i2v"]}
+            texts = {column: text for column, text in texts.items() if text and column not in row["fixed"]}
+            row |= {**texts, "fixed": [*row["fixed"], *texts]}
+        rows.append(row)
     return {"captions": rows}
 
 
@@ -133,5 +151,5 @@ def _unseen(shot_id: str, own: str) -> Row:
     return {
         "shot_id": shot_id, "structured": StructuredCaption().to_json(), "field_provenance": "{}", "t2v": "", "i2v": "", "t2v_train": "",
         "status": "empty", "reason": "the shot lies between two sampled pictures: nothing of it was kept", "captioner": "",
-        "provenance": own, "human_text": "",
+        "provenance": own, "fixed": [],
     }  # fmt: skip

@@ -45,16 +45,16 @@ def caption_shot(
 
     frames: (F, H, W, 3) uint8 RGB spread evenly over the shot's `duration_s` seconds; 0 seconds is a still picture.
     human: a sidecar's fields (see rules.apply_human). A bad one makes the status `invalid` and leaves the other fields alone.
-    answer: the captioner's, for the backend `vllm`; None is an error of that shot.
+    answer: a captioner's; it goes before what rules find. None is an error of the shot for the backend `vllm`.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
         raise ValueError(f"frames are {frames.dtype} {frames.shape}; give uint8 (F, H, W, 3) with at least one frame")
-    if settings.backend == "rules":
+    if settings.backend == "rules" and answer is None:
         chosen, fps = (frames, len(frames) / duration_s) if duration_s > 0 else (frames[:1], 1.0)
         structured, fields = rules.caption_by_rules(chosen, fps)
         status, reason, captioner = "ok", "", rules.VERSION
     else:
-        structured, fields, status, reason, captioner = _answered(answer, shot_id, settings.captioner.model)
+        structured, fields, status, reason, captioner = _answered(answer, shot_id, answer.model if answer else settings.captioner.model)
     try:
         structured, fields, remark = rules.apply_human(structured, fields, human)
     except CaptionFieldError as error:
@@ -72,7 +72,7 @@ def caption_shot(
 
 def _answered(answer: Answer | None, shot_id: str, model: str) -> tuple[StructuredCaption, Provenance, str, str, str]:
     """(caption, provenance, status, reason, captioner) of a model's answer, verified once more."""
-    version = f"{PROMPT_VERSION} {model}"
+    version = f"{PROMPT_VERSION if answer is None or answer.num_asked else 'import-1'} {model}"
     caption, status, reason = StructuredCaption(), "error", "the captioner was not asked"
     if answer is not None and answer.key != shot_id:
         reason = f"an answer about {answer.key} was handed in"

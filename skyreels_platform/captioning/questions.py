@@ -55,7 +55,7 @@ def ask_about_shots(
     if not shots:
         return {}, Usage()
     if isinstance(workers, LocalWorkers):
-        return _ask(
+        return ask_and_keep(
             home, batch, "captions", _shot_requests(home, shots, settings, seed), len(shots), settings.captioner, urls, check_caption
         )
     return _ask_on_cluster(home, batch, shots, settings, seed, urls, workers)
@@ -64,7 +64,10 @@ def ask_about_shots(
 def fuse_rows(
     home: Home, batch: str, rows: Sequence[Row], settings: CaptionSettings, *, seed: int, urls: Sequence[str]
 ) -> Usage:  # fmt: skip
-    """Let the writer make the texts of caption rows, in place. Where it fails, the template's text stays and `reason` says so."""
+    """Let the writer make the texts of caption rows, in place, but for a row's `fixed` columns.
+
+    Where it fails, the template's text stays and `reason` says so.
+    """
     wanted: dict[str, tuple[Row, str, Any]] = {}
     requests: list[ChatRequest] = []
     for row in rows:
@@ -72,22 +75,39 @@ def fuse_rows(
         thin = fusion.thinned(caption, seed=seed, shot_id=row["shot_id"], field_dropout=settings.field_dropout)
         tasks: tuple[tuple[str, fusion.Task, Any], ...] = (("t2v", "t2v", caption), ("i2v", "i2v", caption), ("t2v_train", "t2v", thin))
         for column, task, chosen in tasks:
-            if column != "i2v" and row["human_text"]:
-                continue  # a person's words stay as they are
+            if column in row["fixed"]:
+                continue
             request = writer.fusion_request(chosen, task, key=f"{row['shot_id']}/{column}", model=settings.writer.model, seed=seed)
             if request and not (column == "t2v_train" and thin == caption):
                 wanted[request.key] = row, column, chosen
                 requests.append(request)
-    answers, usage = _ask(home, batch, "fusion", iter(requests), len(requests), settings.writer, urls, writer.check_text)
+    answers, usage = ask_and_keep(home, batch, "fusion", iter(requests), len(requests), settings.writer, urls, writer.check_text)
     for key, (row, column, chosen) in wanted.items():
         if answers[key].status == "success":
             row[column] = writer.with_camera(answers[key].text, chosen)
         else:
             row["reason"] = "; ".join(filter(None, (row["reason"], f"{column} by template: {answers[key].status}, {answers[key].reason}")))
     for row in rows:
-        if not row["human_text"] and f"{row['shot_id']}/t2v_train" not in wanted:
+        if "t2v_train" not in row["fixed"] and f"{row['shot_id']}/t2v_train" not in wanted:
             row["t2v_train"] = row["t2v"]
     return usage
+
+
+def ask_and_keep(
+    home: Home, batch: str, name: str, requests: Iterator[ChatRequest], total: int, endpoint: EndpointSettings, urls: Sequence[str],
+    check: Callable[[str], object],
+) -> tuple[dict[str, Answer], Usage]:  # fmt: skip
+    """Ask `total` requests of one batch; key -> answer, which the ledger keeps. `name` tells the batch's streams apart."""
+    found: dict[str, Answer] = {}
+    with _journal(home, batch, name) as journal, bar(f"{batch}: {name}, {endpoint.model}", total=total) as progress:
+
+        def take(answer: Answer) -> None:
+            found[answer.key] = answer
+            progress.advance()
+
+        usage = ask_all(requests, base_urls=urls, limits=limits_of(endpoint), check=check, journal=journal, on_answer=take)
+        _keep(home, batch, journal)
+    return found, usage
 
 
 def check_caption(text: str) -> None:
@@ -107,22 +127,6 @@ def _shot_requests(home: Home, shots: Sequence[Row], settings: CaptionSettings, 
         part = shots[start : start + _SHOTS_AT_ONCE]
         pictures = pictures_of(home, part)
         yield from (shot_request(shot, pictures[shot["shot_id"]], settings, seed) for shot in part if pictures[shot["shot_id"]])
-
-
-def _ask(
-    home: Home, batch: str, name: str, requests: Iterator[ChatRequest], total: int, endpoint: EndpointSettings, urls: Sequence[str],
-    check: Callable[[str], object],
-) -> tuple[dict[str, Answer], Usage]:  # fmt: skip
-    found: dict[str, Answer] = {}
-    with _journal(home, batch, name) as journal, bar(f"{batch}: {name}, {endpoint.model}", total=total) as progress:
-
-        def take(answer: Answer) -> None:
-            found[answer.key] = answer
-            progress.advance()
-
-        usage = ask_all(requests, base_urls=urls, limits=limits_of(endpoint), check=check, journal=journal, on_answer=take)
-        _keep(home, batch, journal)
-    return found, usage
 
 
 def _ask_on_cluster(

