@@ -78,7 +78,7 @@ class Feed:
         spec, generator = self.spec, self._generator(step, "levels")
         sigmas = sample_sigmas(
             batch_size, frames, p_fopp=spec.p_fopp, p_sync=spec.p_sync, p_prefix=spec.p_prefix, mean=spec.timestep_mean,
-            std=spec.timestep_std, shift=spec.timestep_shift, generator=generator,
+            std=spec.timestep_std, shift=spec.timestep_shift, fopp_block=spec.fopp_block, generator=generator,
         )  # fmt: skip
         return sigmas, (torch.rand(batch_size, generator=generator) < spec.caption_dropout).tolist()
 

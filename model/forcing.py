@@ -28,20 +28,30 @@ class Sigmas:
     """bool: a history frame, fed as clean data (sigma 0), that carries no loss."""
 
 
-def sample_fopp(num_frames: int, num_timesteps: int, batch_size: int, generator: torch.Generator | None = None) -> torch.Tensor:
+def sample_fopp(
+    num_frames: int, num_timesteps: int, batch_size: int, generator: torch.Generator | None = None, block: int = 1
+) -> torch.Tensor:
     """Timesteps 1..num_timesteps per frame, int64 (B, F), non-decreasing along F, distributed as FoPP; larger is noisier.
 
+    block: latent frames that share a level, counted from the first; the last block may be shorter. The blocks then are FoPP's
+    frames. 1 is the paper's; larger ones match a sampler whose schedule blocks move together (our choice).
     Lies on the generator's device. Exact up to the 53-bit resolution of the uniforms.
     """
-    for name, value in (("num_frames", num_frames), ("num_timesteps", num_timesteps), ("batch_size", batch_size)):
+    for name, value in (
+        ("num_frames", num_frames), ("num_timesteps", num_timesteps), ("batch_size", batch_size), ("block", block)
+    ):  # fmt: skip
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1")
+    if block > 1:
+        blocks = sample_fopp(-(-num_frames // block), num_timesteps, batch_size, generator)
+        return blocks.repeat_interleave(block, dim=1)[:, :num_frames]
     anchor_frame_B1, anchor_B1 = (
         _integers_below(torch.full((batch_size, 1), bound), generator) for bound in (num_frames, num_timesteps)
     )
     anchor_B1 = anchor_B1 + 1
-    before_BK = 1 + _multisets(anchor_B1, num_frames - 1, generator)  # from 1..anchor
-    after_BK = anchor_B1 + _multisets(num_timesteps - anchor_B1 + 1, num_frames - 1, generator)  # from anchor..T
+    # before: from 1..anchor, after: from anchor..T; both at once
+    drawn_BK = _multisets(torch.cat([anchor_B1, num_timesteps - anchor_B1 + 1]), num_frames - 1, generator)
+    before_BK, after_BK = 1 + drawn_BK[:batch_size], anchor_B1 + drawn_BK[batch_size:]
     # Both sides are drawn at full length; a leading part of such a draw is itself a uniform multiset, so the surplus is
     # pushed beyond T and sorted away.
     draw_K = torch.arange(num_frames - 1, device=anchor_B1.device)
@@ -57,13 +67,13 @@ def _multisets(num_values_B1: torch.Tensor, num_draws: int, generator: torch.Gen
     Draw k takes one of num_values + k tickets: a value, or a copy of one of the k earlier draws. Such an urn (Polya's) makes
     every multiset equally likely, while independent draws would favour those with few repeats.
     """
-    ticket_BK = _integers_below(num_values_B1 + torch.arange(num_draws, device=num_values_B1.device), generator)
-    drawn_BK = ticket_BK.clone()
-    for draw in range(1, num_draws):  # a copy may point at a copy, so this runs over draws (frames), never over the batch
-        source_B1 = ticket_BK[:, draw : draw + 1] - num_values_B1
-        copied_B1 = drawn_BK.gather(1, source_B1.clamp(min=0))
-        drawn_BK[:, draw : draw + 1] = torch.where(source_B1 < 0, ticket_BK[:, draw : draw + 1], copied_B1)
-    return drawn_BK
+    draw_K = torch.arange(num_draws, device=num_values_B1.device)
+    ticket_BK = _integers_below(num_values_B1 + draw_K, generator)
+    # A copy may be of a copy. Following all pointers twice as far each time resolves any chain in log2(draws) rounds.
+    source_BK = torch.where(ticket_BK < num_values_B1, draw_K, ticket_BK - num_values_B1)
+    for _ in range((num_draws - 1).bit_length()):
+        source_BK = source_BK.gather(1, source_BK)
+    return ticket_BK.gather(1, source_BK)
 
 
 def _integers_below(bound: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
@@ -83,12 +93,13 @@ def sample_sigmas(
     std: float,
     shift: float,
     num_timesteps: int = 1000,
+    fopp_block: int = 1,
     generator: torch.Generator,
 ) -> Sigmas:
     """Noise levels of a training batch, each sample of one kind drawn with the given probabilities (they add up to 1):
 
     - sync: one sigma for all frames: sigmoid(mean + std * normal), then warped by `shift` (paper: logit-normal; values ours);
-    - fopp: sample_fopp / num_timesteps, so 1/T..1 without warp, earlier frames cleaner;
+    - fopp: sample_fopp / num_timesteps, so 1/T..1 without warp, earlier frames cleaner, `fopp_block` frames sharing a level;
     - prefix: the first k latent frames are clean history, k uniform in 1..frames // 2, and the rest is sync.
 
     A single frame is always sync. Every draw comes from `generator`, and equally many whatever the probabilities, so two runs
@@ -97,7 +108,7 @@ def sample_sigmas(
     _check_mixture(p_fopp, p_sync, p_prefix)
     kind_B1 = torch.rand((batch, 1), dtype=torch.float64, device=generator.device, generator=generator)
     normal_B1 = torch.randn((batch, 1), device=generator.device, generator=generator)
-    fopp_BF = sample_fopp(frames, num_timesteps, batch, generator).float() / num_timesteps
+    fopp_BF = sample_fopp(frames, num_timesteps, batch, generator, fopp_block).float() / num_timesteps
     prefix_B1 = 1 + _integers_below(torch.full((batch, 1), max(frames // 2, 1)), generator)
     sync_BF = shift_sigma(torch.sigmoid(mean + std * normal_B1), shift).expand(batch, frames)
     if frames == 1:

@@ -10,6 +10,7 @@ layer's place, activation checkpointing) see what they would see with plain modu
 Legend of suffixes: B batch, F latent frames, N tokens of one frame, L = F * N, D width, H heads, E channels of a head, P pairs = E / 2.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -93,17 +94,14 @@ class _RotaryNorm(torch.autograd.Function):
         norm_BL1 = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         rrms_BL1 = (norm_BL1.square_().div_(x.shape[-1]).add_(eps)).rsqrt_()
         ctx.save_for_backward(x, weight, rrms_BL1, rotary_LP)
-        y = wide * weight.float()
-        _scale_and_rotate(y, rrms_BL1, rotary_LP)
-        return y.to(x.dtype)
+        return _scaled_and_rotated(wide * weight.float(), rrms_BL1, rotary_LP, in_place=True).to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, weight, rrms_BL1, rotary_LP = ctx.saved_tensors
-        wide = x.float()
-        grad_x = grad.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-        _scale_and_rotate(grad_x, rrms_BL1, None if rotary_LP is None else rotary_LP.conj())  # d y / d (x * weight)
+        wide, conjugate = x.float(), None if rotary_LP is None else rotary_LP.conj()
+        grad_x = _scaled_and_rotated(grad.float().contiguous(), rrms_BL1, conjugate, in_place=False)  # of x * weight, times rrms
         product = grad_x * wide
         grad_weight = product.flatten(0, -2).sum(0).to(weight.dtype)
         along_BL1 = (product @ weight.float())[..., None]
@@ -113,13 +111,16 @@ class _RotaryNorm(torch.autograd.Function):
         return grad_x.to(x.dtype), grad_weight, None, None
 
 
-def _scale_and_rotate(x_BLD: Tensor, scale_BL1: Tensor, rotary_LP: Tensor | None) -> None:
-    """Multiply each token by its scale and rotate its pairs, in place and in one pass: both are one complex factor."""
+def _scaled_and_rotated(x_BLD: Tensor, scale_BL1: Tensor, rotary_LP: Tensor | None, *, in_place: bool) -> Tensor:
+    """Each token times its scale, its pairs rotated, in one pass: both are one complex factor."""
     if rotary_LP is None:
-        x_BLD.mul_(scale_BL1)
-        return
+        return x_BLD.mul_(scale_BL1) if in_place else x_BLD * scale_BL1
     pairs_BLHP = torch.view_as_complex(x_BLD.unflatten(-1, (-1, rotary_LP.shape[-1], 2)))
-    pairs_BLHP.mul_((rotary_LP * scale_BL1)[:, :, None, :])
+    factor_BL1P = (rotary_LP * scale_BL1)[:, :, None, :]
+    if in_place:
+        pairs_BLHP.mul_(factor_BL1P)
+        return x_BLD
+    return torch.view_as_real(pairs_BLHP * factor_BL1P).flatten(-3)
 
 
 class LinearOfGelu(nn.Linear):
@@ -141,8 +142,10 @@ class _LinearOfGelu(torch.autograd.Function):
         ctx.save_for_backward(u, weight)
         rows = u.flatten(0, -2)
         out = rows.new_empty(len(rows), len(weight))
-        for tile in _tiles(rows):
-            torch.addmm(bias, F.gelu(rows[tile], approximate="tanh"), weight.T, out=out[tile])
+        buffer = rows.new_empty(min(len(rows), _tile_height(rows)), rows.shape[1])
+        for tile, value in _tiles(rows, buffer):
+            torch.ops.aten.gelu.out(rows[tile], approximate="tanh", out=value)
+            torch.addmm(bias, value, weight.T, out=out[tile])
         return out.unflatten(0, u.shape[:-1])
 
     @staticmethod
@@ -151,21 +154,30 @@ class _LinearOfGelu(torch.autograd.Function):
         u, weight = ctx.saved_tensors
         rows, grad = u.flatten(0, -2), grad.reshape(-1, len(weight))
         grad_u, grad_weight = torch.empty_like(rows), torch.zeros_like(weight)
-        for tile in _tiles(rows):
-            grad_weight.addmm_(grad[tile].T, F.gelu(rows[tile], approximate="tanh"))
-            grad_u[tile] = torch.ops.aten.gelu_backward(grad[tile] @ weight, rows[tile], approximate="tanh")
+        buffer = rows.new_empty(min(len(rows), _tile_height(rows)), rows.shape[1])
+        for tile, value in _tiles(rows, buffer):
+            torch.ops.aten.gelu.out(rows[tile], approximate="tanh", out=value)
+            grad_weight.addmm_(grad[tile].T, value)
+            torch.mm(grad[tile], weight, out=value)
+            torch.ops.aten.gelu_backward.grad_input(value, rows[tile], approximate="tanh", grad_input=grad_u[tile])
         return grad_u.view_as(u), grad_weight, grad.sum(0)
 
 
-def _tiles(rows: Tensor) -> list[slice]:
-    """Row ranges to work on one after another: small ones in float32 on CPU, else all at once.
+def _tile_height(rows: Tensor) -> int:
+    """Rows to work on at a time: few in float32 on CPU, where a buffer that stays in the cache saves memory and its traffic.
 
-    Sums over tiles would round in a 16-bit dtype, and a GPU wants large kernels.
+    Else all at once: sums over tiles would round in a 16-bit dtype, and a GPU wants large kernels.
     """
     if rows.device.type != "cpu" or rows.dtype != torch.float32:
-        return [slice(None)]
-    height = max(1, _TILE // rows.shape[1])
-    return [slice(start, start + height) for start in range(0, len(rows), height)]
+        return max(1, len(rows))
+    return max(1, _TILE // rows.shape[1])
+
+
+def _tiles(rows: Tensor, buffer: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Row ranges one after another, each with as much of the buffer as it needs."""
+    for start in range(0, len(rows), max(1, len(buffer))):
+        tile = slice(start, min(start + len(buffer), len(rows)))
+        yield tile, buffer[: tile.stop - tile.start]
 
 
 class WideLinear(nn.Linear):

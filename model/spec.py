@@ -70,6 +70,8 @@ class TrainSpec:
     """Films while training; see model.validation.ValidationFilms."""
     memory_gb: float | None = None
     """Memory of one device (CUDA) or of this machine (CPU) in GiB; None = what is found."""
+    fopp_block: int = 1
+    """Latent frames that share a level in FoPP draws."""
     max_steps_this_run: int | None = None
     """Stop after this many steps with a checkpoint; a smoke test's handle. Not part of the hash."""
 
@@ -83,6 +85,7 @@ class TrainSpec:
             "micro_batches",
             "sequence_parallel",
             "keep_last",
+            "fopp_block",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

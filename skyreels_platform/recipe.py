@@ -328,6 +328,8 @@ class StageSettings(_Section):
     p_sync: Share = 1.0
     p_prefix: Share = 0.0
     """Mixture of per-frame timesteps: FoPP, one timestep for all frames, clean prefix with the rest synchronous. Adds up to 1."""
+    fopp_block: Count = 1
+    """Latent frames that share a level in FoPP draws; 1 is the paper's, a schedule block's size trains that schedule's states."""
     seed: int = 0
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from skyreels_platform.home import Home
 from skyreels_platform.ledger.trace import Node, trace_film
 from skyreels_platform.recipe import PoolSettings, Recipe
 from skyreels_platform.report.funnel import batch_gates, footage_seconds, read_balance, read_pools, read_steps
+from skyreels_platform.report.levels import levels_section
 from skyreels_platform.report.lineage import lineage_checkpoints, lineage_section
 from skyreels_platform.report.markup import Html, page
 from skyreels_platform.report.sections import film_section, funnel_section, recipe_section
@@ -41,6 +42,7 @@ def build_report(home: Home, recipe: Recipe, *, film_id: str, out: Path) -> Path
         _funnel(home, recipe, stage, checkpoints),
         sheets_section(home, shots, stage),
         charts_section(home, shots, stage, pool.bounds, checkpoints),
+        levels_section(recipe, checkpoints[-1].facts.get("stage") if checkpoints else None),
         lineage_section(lineage),
         recipe_section(home, recipe, film, checkpoints, next((shot["uri"] for shot in shots if shot["uri"]), None)),
     ]

@@ -86,6 +86,18 @@ def loss_plot(steps: Sequence[int], losses: Sequence[float]) -> Html:
         return _svg(figure, "loss by optimizer step")
 
 
+def coverage_plot(shares: Sequence[float], floor: float) -> Html:
+    """Share of training draws near each row of the sampler's schedule, logarithmic; rows without a draw lie on the floor, apart."""
+    rows, values = np.arange(1, len(shares) + 1), np.array(shares, float)
+    seen = values > 0
+    with _style():
+        figure, axes = _figure(5.0, 2.2)
+        axes.plot(rows[seen], 100 * values[seen], ".", color=_KEPT, markersize=5)
+        axes.plot(rows[~seen], np.full((~seen).sum(), 100 * floor), "x", color=_OUT, markersize=4)
+        axes.set(xlabel="row of the schedule", ylabel="% of draws", yscale="log", ylim=(50 * floor, 120))
+        return _svg(figure, "share of training draws by row of the sampler's schedule")
+
+
 def signals_picture(signals: Sequence[tuple[str, np.ndarray, Bound | None]], heading: str) -> bytes:
     """PNG of one histogram per (title, measured values, bound), four in a row, as `score_plot` draws them."""
     columns = min(4, max(1, len(signals)))

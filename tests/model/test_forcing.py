@@ -122,7 +122,24 @@ def test_the_generator_decides_alone():
     assert not torch.equal(first, sample_fopp(7, 100, 50, seeded(4)))
 
 
-@pytest.mark.parametrize("arguments", [(0, 10, 1), (5, 0, 1), (5, 10, 0)])
+def test_frames_of_a_block_share_a_level_and_blocks_are_fopp():
+    drawn = sample_fopp(8, 100, 500, seeded(3), block=3)
+    assert drawn.shape == (500, 8)
+    assert (drawn[:, 0:3] == drawn[:, :1]).all()
+    assert (drawn[:, 3:6] == drawn[:, 3:4]).all()
+    assert (drawn[:, 6] == drawn[:, 7]).all()  # the last block is shorter
+    assert torch.equal(drawn[:, ::3], sample_fopp(3, 100, 500, seeded(3)))
+
+
+def test_the_mixture_takes_fopp_by_blocks():
+    drawn = sample_sigmas(
+        200, 9, p_fopp=1, p_sync=0, p_prefix=0, mean=0, std=1, shift=1, fopp_block=3, generator=seeded()
+    ).sigma_BF
+    assert torch.equal(drawn.unflatten(1, (3, 3)), drawn[:, ::3, None].expand(-1, -1, 3))
+    assert (drawn[:, 0] < drawn[:, 3]).any()
+
+
+@pytest.mark.parametrize("arguments", [(0, 10, 1), (5, 0, 1), (5, 10, 0), (5, 10, 1, None, 0)])
 def test_empty_requests_are_refused(arguments):
     with pytest.raises(ValueError, match="is 0; it must be at least 1"):
         sample_fopp(*arguments)

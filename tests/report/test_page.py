@@ -148,7 +148,7 @@ def test_plots_have_their_numbers_in_words(page: Page) -> None:
         "pretrain_256p: loss 1.000 at step 0", "diffusion_forcing: loss 1.000 at step 0",
     ):  # fmt: skip
         assert caption in page.text
-    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 1 + 1 + 3 + 2
+    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 1 + 1 + 3 + 2 + 2
 
 
 def test_the_lineage_reaches_the_source_file(page: Page) -> None:

@@ -12,7 +12,7 @@ from skyreels_platform.report import pictures
 from skyreels_platform.report.funnel import read_steps
 from skyreels_platform.report.lineage import lineage_section
 from skyreels_platform.report.markup import Html, html, join, listing, shorten
-from skyreels_platform.report.plots import concept_plot, duration_plot, loss_plot, running_mean, score_plot
+from skyreels_platform.report.plots import concept_plot, coverage_plot, duration_plot, loss_plot, running_mean, score_plot
 from tests.report.small_home import BASE, SNAPSHOT, SmallHome
 
 
@@ -45,7 +45,7 @@ def test_lists_say_what_they_leave_out() -> None:
 def test_plots_are_parts_of_a_page_in_its_colours() -> None:
     plots = [
         duration_plot([1.0, 2.0, 2.1], [0.2]), concept_plot({"Human": 3, "$x^{$ <i>": 1}, {"Human": 2}),
-        score_plot([0.1, 0.4, 0.5], Bound(min=0.2)), loss_plot([0, 1, 2], [3.0, 2.0, 1.0]),
+        score_plot([0.1, 0.4, 0.5], Bound(min=0.2)), loss_plot([0, 1, 2], [3.0, 2.0, 1.0]), coverage_plot([0.0, 0.2], 1e-3),
     ]  # fmt: skip
     for plot in plots:
         assert svg(plot).get("viewBox")
@@ -61,7 +61,7 @@ def test_plots_are_parts_of_a_page_in_its_colours() -> None:
 
 
 def test_ids_of_two_plots_on_one_page_do_not_collide() -> None:
-    plots = [score_plot([1.0, 2.0], None), duration_plot([1.0], [2.0]), loss_plot([0, 1], [1.0, 2.0])]
+    plots = [score_plot([1.0, 2.0], None), duration_plot([1.0], [2.0]), loss_plot([0, 1], [1.0, 2.0]), coverage_plot([0.1, 0.0], 1e-3)]
     shapes: dict[str, str] = {}
     for plot in plots:
         for element in svg(plot).iter():
