@@ -74,8 +74,15 @@ def test_one_rank_follows_the_same_path_as_two(uninterrupted: Path, latents: Pat
     assert read_lines(tmp_path / "one" / "seen.jsonl") == read_lines(uninterrupted / "seen.jsonl")
 
 
+OTHER_WAYS = [
+    {"zero_stage": 0}, {"zero_stage": 2}, {"zero_stage": 3}, {"zero_stage": 3, "offload": "all"}, {"micro_batches": 2},
+    {"sequence_parallel": 2}, {"zero_stage": 1, "dtype": "bfloat16"}, {"zero_stage": 3, "dtype": "bfloat16", "offload": "optimizer"},
+    {"activation_checkpointing": True},
+]  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{"zero_stage": 0}, {"zero_stage": 2}, {"zero_stage": 2, "dtype": "bfloat16"}], ids=str)
+@pytest.mark.parametrize("changes", OTHER_WAYS, ids=str)
 def test_other_ways_of_sharding_resume_exactly_too(changes: dict, latents: Path, tmp_path: Path):
     for name, limit in (("whole", None), ("halves", 6)):
         make_spec(tmp_path / name, latents, max_steps_this_run=limit, **changes)
