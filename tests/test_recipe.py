@@ -296,6 +296,8 @@ def test_published_numbers_stand_in_the_large_recipes(name: str) -> None:
     recipe = load_recipe(name)
     rates = {stage: settings.learning_rate for stage, settings in recipe.stages.items()}
     assert (rates["pretrain_256p"], rates["pretrain_360p"], rates["pretrain_540p"]) == (1e-4, 2e-5, 2e-5)
+    phases = [(phase.learning_rate, phase.weight_decay) for phase in recipe.stages["pretrain_256p"].phases]
+    assert phases == [(1e-4, 0.0), (5e-5, 1e-4)]
     assert recipe.stages["pretrain_256p"].weight_decay == 0
     assert {key: max(duration.num_frames for duration in data.durations) for key, data in recipe.datasets.items()} == {
         "256p": 97, "360p": 97, "540p": 97, "sft_540p": 97, "sft_720p": 121,
