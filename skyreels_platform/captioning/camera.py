@@ -1,57 +1,92 @@
-"""Camera motion of one shot, measured from its pixels: the rule-based stand-in for the paper's camera-motion captioner (3.2).
+"""Camera motion of one shot, measured from its pixels: a weight-free stand-in for the paper's camera-motion captioner (3.2).
 
-Corners are tracked between pairs of frames 1/8 s apart and one similarity (shift, scale, angle) is fitted to all of them by
-RANSAC, so a subject that moves on its own is outvoted. The fit counts only where its inliers spread over the frame: on a flat
-background the only corners belong to the subject, and then the answer is `unknown`, never the subject's motion.
+Six axes, each -, 0 or +, times three speeds are the paper's 2,187 classes; beside them the kinds static, handheld, tracking and abrupt,
+and several motions one after another. Points are tracked (camera_tracks), two-view geometry says how the camera moved between two
+frames (egomotion), and the path is cut where it changes (camera_legs).
 
-Speeds follow the paper: displacement as a share of the frame per second, slow < 5 %, medium 5-20 %, fast > 20 %. For zoom and
-roll it is that of a point on the frame's edge. A zoom and a dolly look the same to a similarity: both are called zoom.
-Cost: about 5 ms per pair of frames on one core, at most 16 pairs per shot.
+Rates are displacements as shares of the frame per second, as the paper measures speed: slow < 5 %, medium 5-20 %, fast > 20 %. Truck
+and pedestal count at the median depth of what is seen; dolly, zoom and roll at the frame's edge; pan and tilt at its centre.
+Without parallax a dolly and a zoom look the same (both are axis z; the words say zoom), and so do a truck and a pan (called pan).
 """
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-VERSION = "camera-rules-1"
+from skyreels_platform.captioning.camera_legs import cut_path
+from skyreels_platform.captioning.camera_tracks import follow, is_spread
+from skyreels_platform.captioning.egomotion import EgoMotion, Tracks, explain, turning_motion
 
-STILL_PER_S = 0.01     # our choice: slower than this is static; LK noise is about 0.002
+VERSION = "camera-2"
+
+AXES = ("x", "y", "z", "roll", "pitch", "yaw")
+"""Right, up, ahead; clockwise, up, right: the positive senses."""
+STILL_PER_S = 0.01     # our choice: slower than this is static; tracking noise is about 0.002
 SLOW_PER_S, FAST_PER_S = 0.05, 0.20  # paper 3.2
 JITTER_PER_S = 0.02    # our choice: irregular part of the velocity that makes a shot handheld
-_PAIR_S = 1 / 8
-_MAX_PAIRS = 16
-_WORK_SIDE = 192       # long side in pixels at which corners are tracked
-_GRID = 4              # inliers are counted per cell of a 4 x 4 grid
-_MIN_CELLS = 6         # a subject in the middle covers 4
-_MIN_EXTENT = (0.35, 0.6)  # inliers span these shares of the frame, shorter and longer axis: a subject is rarely that large
-_BLACK = 24            # luma of 255
-_MIN_INLIER_SHARE = 0.4
+_ABRUPT_PER_S = 0.6    # our choice: a whip pan crosses the frame in under two seconds
+_ABRUPT_RATIO = 4.0    # and is that much faster than the shot's usual speed
+_MIN_RATIO = 0.25      # of the strongest axis: weaker ones are mostly leakage of it
+_MIN_SIGMAS = 3.0
+_MOST_VERBS = 3
+_NEAR = 3.0            # noise floors within which a point moves with the world
+_FLOOR = 6e-4          # frame widths
+_MIN_SHARE = 0.4       # of the points, that must move with the world
 _MIN_CONFIDENCE = 0.4
-_MIN_CORNER = 1e-4     # smallest eigenvalue of a normalised frame that counts as texture
+_HELD = 0.3            # a subject that the camera follows moves less than this part of what the world does
+_MIN_HELD_POINTS = 6
 
-_WORDS = (
-    ("pans right", "pans left"), ("tilts up", "tilts down"), ("zooms in", "zooms out"),
-    ("rolls clockwise", "rolls anticlockwise"),
-)
+_WORDS = {
+    "x": ("trucks right", "trucks left"), "y": ("cranes up", "cranes down"), "z": ("dollies in", "dollies out"),
+    "roll": ("rolls clockwise", "rolls anticlockwise"), "pitch": ("tilts up", "tilts down"), "yaw": ("pans right", "pans left"),
+}
+_ZOOM = ("zooms in", "zooms out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraLeg:
+    """One steady motion within a shot."""
+
+    start_s: float
+    end_s: float
+    rates: tuple[float, ...]
+    """Per axis of AXES: signed share of the frame per second (of its height for y and pitch, of its width for the others)."""
+    signs: tuple[int, ...]
+    """Per axis: -1, 0 or 1."""
+    moves: tuple[str, ...]
+    """In words, strongest first; empty when static."""
+    speed: str
+    """still | slow | medium | fast, of the strongest axis."""
+
+    @property
+    def class_index(self) -> int:
+        """0 to 2,186: six ternary digits, then the speed (paper 3.2: 3^6 x 3). A still camera counts as slow."""
+        index = 0
+        for sign in self.signs:
+            index = 3 * index + sign + 1
+        return 3 * index + {"medium": 1, "fast": 2}.get(self.speed, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraFinding:
-    """What the camera does over one shot. Rates are signed shares of the frame per second."""
+    """What the camera does over one shot."""
 
     known: bool
     """False: the shot has no texture, or no common motion, that could tell; see `reason`."""
     sentence: str
     """SkyCaptioner's free text, e.g. `the camera pans left slowly`; '' when static or unknown."""
+    legs: tuple[CameraLeg, ...]
+    """In order of time; empty when unknown."""
+    kind: str
+    """static | steady | handheld | tracking | abrupt; '' when unknown."""
     moves: tuple[str, ...]
-    """The two strongest components, strongest first, e.g. `pans left`; then `back and forth`, `handheld`; empty when static."""
+    """Of the longest moving leg; then `back and forth`, `handheld`; empty when static."""
     speed: str
-    """still | slow | medium | fast, of the strongest component."""
+    """still | slow | medium | fast, of the fastest leg."""
     pan: float
-    """Camera turns right: positive."""
+    """How the picture as a whole drifts, read as turning and zooming: camera turns right, shares of the width per second."""
     tilt: float
-    """Camera turns up: positive."""
+    """Camera turns up, shares of the height per second."""
     zoom: float
     """Picture grows: positive (displacement of the frame's edge)."""
     roll: float
@@ -59,7 +94,7 @@ class CameraFinding:
     jitter: float
     """Irregular part of pan and tilt."""
     confidence: float
-    """0..1: share of pairs that could be measured times their mean share of inliers."""
+    """0..1: share of pairs that could be measured times the mean share of points that move with the world."""
     reason: str
     """Why nothing is known; '' otherwise."""
 
@@ -70,135 +105,120 @@ def measure_camera(frames: np.ndarray, fps: float) -> CameraFinding:
         raise ValueError(f"fps is {fps}: camera speeds need the rate of the frames given, above 0")
     if len(frames) < 2:
         return _unknown("a single picture shows no motion")
-    stride = max(1, min(len(frames) - 1, round(fps * _PAIR_S)))
-    starts = np.unique(np.linspace(0, len(frames) - 1 - stride, _MAX_PAIRS).round().astype(int))
-    wanted = sorted({int(s) for s in starts} | {int(s) + stride for s in starts})
-    gray, mask = _work_frames(frames, wanted)
-    steps = [_pair_motion(gray[int(s)], gray[int(s) + stride], mask) for s in starts]
-    measured = [(s / fps, step) for s, step in zip(starts, steps, strict=True) if step is not None]
-    if len(measured) * 2 < len(starts):
-        return _unknown(f"texture moves together in only {len(measured)} of {len(starts)} pairs of frames")
-    times = np.array([time for time, _ in measured])
-    rates = np.array([step[:4] for _, step in measured]) * (fps / stride)
-    confidence = len(measured) / len(starts) * float(np.mean([step[4] for _, step in measured]))
+    shape = frames.shape[1] / frames.shape[2]
+    followed, num_tried = follow(frames, fps)
+    if len(followed) * 2 < num_tried:
+        return _unknown(f"texture moves together in only {len(followed)} of {num_tried} pairs of frames")
+    times = np.array([time for time, _ in followed])
+    pairs = [tracks for _, tracks in followed]
+    turns = [turning_motion(tracks) for tracks in pairs]
+    drift = np.array([(turn.yaw, turn.pitch / shape, turn.z, turn.roll) for turn in turns])
+    jitter = _jitter(times, drift[:, :2])
+    is_shaken = jitter >= max(JITTER_PER_S, 0.5 * float(np.abs(drift.mean(0)).max()))
+    spans = [slice(0, len(pairs))] if is_shaken else cut_path(times, drift, noise=max(jitter, STILL_PER_S / 2))
+    motions = [explain(pairs[span], turns[span]) for span in spans]
+    worlds = [world for span, found in zip(spans, motions, strict=True)
+              for world in (_moves_with(tracks, motion) for tracks, motion in zip(pairs[span], found, strict=True))]  # fmt: skip
+    sound = [world.mean() >= _MIN_SHARE and is_spread(tracks.before[world], shape)
+             for tracks, world in zip(pairs, worlds, strict=True)]  # fmt: skip
+    confidence = float(np.mean([world.mean() * good for world, good in zip(worlds, sound, strict=True)])) * len(pairs) / num_tried
+    if 2 * sum(sound) < num_tried:
+        return _unknown(f"texture moves together in only {sum(sound)} of {num_tried} pairs of frames")
     if confidence < _MIN_CONFIDENCE:
         return _unknown(f"only {confidence:.0%} of the texture moves together")
-    return _describe(times, rates, confidence)
+    length = len(frames) / fps
+    legs = tuple(_leg(times, span, found, shape, length) for span, found in zip(spans, motions, strict=True))
+    is_tracking = _follows_subject(pairs, worlds, drift)
+    return _describe(legs, drift, jitter, is_shaken, is_tracking, confidence)
 
 
 def _unknown(reason: str) -> CameraFinding:
     return CameraFinding(
-        known=False, sentence="", moves=(), speed="still", pan=0.0, tilt=0.0, zoom=0.0, roll=0.0, jitter=0.0, confidence=0.0,
-        reason=reason,
-    )
+        known=False, sentence="", legs=(), kind="", moves=(), speed="still", pan=0.0, tilt=0.0, zoom=0.0, roll=0.0, jitter=0.0,
+        confidence=0.0, reason=reason,
+    )  # fmt: skip
 
 
-def _work_frames(frames: np.ndarray, wanted: list[int]) -> tuple[dict[int, np.ndarray], np.ndarray]:
-    """Gray frames with equal mean and contrast (so that a fade is not motion), and where corners may lie (uint8 mask).
-
-    Pixels that are black in every frame, and their surroundings, are bars or a void: their edges do not move with the world.
-    """
-    height, width = frames.shape[1:3]
-    scale = _WORK_SIDE / max(height, width)
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    work, brightest = {}, np.zeros((round(height * scale), round(width * scale)), np.uint8)
-    for index in wanted:
-        gray = cv2.resize(cv2.cvtColor(frames[index], cv2.COLOR_RGB2GRAY), brightest.shape[::-1], interpolation=method)
-        brightest = np.maximum(brightest, gray)
-        spread = float(gray.std())
-        work[index] = gray
-        if spread >= 2:
-            work[index] = np.clip((gray - float(gray.mean())) / spread * 40 + 128, 0, 255).astype(np.uint8)
-    lit = (brightest > _BLACK).astype(np.uint8)
-    return work, cv2.erode(lit, np.ones((7, 7), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1.0)  # type: ignore[arg-type]
-
-
-def _pair_motion(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> tuple[float, float, float, float, float] | None:
-    """(pan, tilt, zoom, roll, inlier share) of the camera between two frames, shares of the frame; None without common motion."""
-    points = _corners(first, mask)
-    if len(points) < 12:
-        return None
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(first, second, points, None, winSize=(17, 17), maxLevel=4)  # type: ignore[call-overload]
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(second, first, moved, None, winSize=(17, 17), maxLevel=4)  # type: ignore[call-overload]
-    sound = (found.ravel() == 1) & (found_back.ravel() == 1) & (np.abs(back - points).max(axis=(1, 2)) < 0.7)
-    source, target = points[sound, 0], moved[sound, 0]
-    if len(source) < 12 or not _is_spread(source, first.shape):
-        return None
-    matrix, inliers = cv2.estimateAffinePartial2D(source, target, method=cv2.RANSAC, ransacReprojThreshold=1.0, maxIters=500)
-    if matrix is None:
-        return None
-    inside = inliers.ravel() == 1
-    share = float(inside.mean())
-    if share < _MIN_INLIER_SHARE or not _is_spread(source[inside], first.shape):
-        return None
-    height, width = first.shape
-    center = np.array([width / 2, height / 2])
-    shift = matrix[:, :2] @ center + matrix[:, 2] - center
-    scale, angle = np.hypot(matrix[0, 0], matrix[1, 0]), np.arctan2(matrix[1, 0], matrix[0, 0])
-    # The picture moves against the camera. Angles grow clockwise, since y points down.
-    return -shift[0] / width, shift[1] / height, np.log(scale) / 2, -angle / 2, share
+def _leg(times: np.ndarray, span: slice, motions: list[EgoMotion], shape: float, length_s: float) -> CameraLeg:
+    """What a steady stretch does: per axis the median over its pairs, kept where it is clear."""
+    vectors = np.array([motion.vector() for motion in motions])
+    vectors[:, [1, 4]] /= shape
+    rates = np.median(vectors, axis=0)
+    sigma = 1.4826 * np.median(np.abs(vectors - rates), axis=0) / np.sqrt(len(vectors))
+    size = np.abs(rates)
+    is_clear = (size >= STILL_PER_S) & (size >= _MIN_RATIO * size.max()) & (size >= _MIN_SIGMAS * sigma)
+    signs = tuple(int(sign) for sign in np.where(is_clear, np.sign(rates), 0))
+    words = {**_WORDS, "z": _WORDS["z"] if motions[0].has_parallax else _ZOOM}
+    verbs = [words[AXES[axis]][0 if signs[axis] > 0 else 1] for axis in np.argsort(-size, kind="stable") if signs[axis]]
+    start = 0.0 if span.start == 0 else float(times[span.start - 1] + times[span.start]) / 2
+    end = length_s if span.stop >= len(times) else float(times[span.stop - 1] + times[span.stop]) / 2
+    return CameraLeg(
+        start_s=start, end_s=end, rates=tuple(float(rate) for rate in rates), signs=signs, moves=tuple(verbs[:_MOST_VERBS]),
+        speed=_speed(float(size[is_clear].max(initial=0.0))),
+    )  # fmt: skip
 
 
-def _corners(gray: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Up to 12 corners per grid cell, (N, 1, 2) float32: a strong subject must not take them all."""
-    strength = cv2.cornerMinEigenVal(gray, 5) * mask
-    found = []
-    for rows in np.array_split(np.arange(gray.shape[0]), _GRID):
-        for columns in np.array_split(np.arange(gray.shape[1]), _GRID):
-            if strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].max() < _MIN_CORNER:
-                continue
-            cell = gray[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            corners = cv2.goodFeaturesToTrack(cell, maxCorners=12, qualityLevel=0.05, minDistance=5, blockSize=5)
-            if corners is not None:
-                corners = corners.reshape(-1, 1, 2) + np.array([columns[0], rows[0]], np.float32)
-                at = corners[:, 0].round().astype(int)
-                found.append(corners[strength[at[:, 1], at[:, 0]] >= _MIN_CORNER])
-    return np.concatenate(found).astype(np.float32) if found else np.zeros((0, 1, 2), np.float32)
+def _moves_with(tracks: Tracks, motion: EgoMotion) -> np.ndarray:
+    """(N,) bool: points that the camera's motion explains."""
+    return motion.distances(tracks) < np.maximum(_NEAR * _FLOOR, 2 * motion.misfit * tracks.elapsed_s)
 
 
-def _is_spread(points: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Whether the points lie all over the frame, as a world does, and not in one place, as a subject does."""
-    places = points / np.array([shape[1], shape[0]])
-    extent = np.sort(np.percentile(places, 95, axis=0) - np.percentile(places, 5, axis=0))
-    num_cells = len(np.unique(np.floor(places * _GRID).astype(int), axis=0))
-    return bool(num_cells >= _MIN_CELLS and extent[0] >= _MIN_EXTENT[0] and extent[1] >= _MIN_EXTENT[1])
+def _follows_subject(pairs: list[Tracks], worlds: list[np.ndarray], drift: np.ndarray) -> bool:
+    """Whether some points stay where they are in the picture while the world passes behind them."""
+    num_held = 0
+    for tracks, world, rates in zip(pairs, worlds, drift, strict=True):
+        passing = np.median(np.linalg.norm((tracks.after - tracks.before)[world], axis=1)) if world.any() else 0.0
+        moved = np.linalg.norm(tracks.after - tracks.before, axis=1)
+        held = ~world & (moved < _HELD * passing)
+        num_held += bool(np.abs(rates[:2]).max() >= 2 * STILL_PER_S and held.sum() >= _MIN_HELD_POINTS)
+    return num_held * 2 > len(pairs)
 
 
-def _describe(times: np.ndarray, rates: np.ndarray, confidence: float) -> CameraFinding:
-    """Names the motion from the rates (N, 4) of the measured pairs."""
-    net, path = rates.mean(0), np.abs(rates).mean(0)
-    jitter = float(1.4826 * np.median(np.abs(rates[:, :2] - _trend(times, rates[:, :2])), axis=0).max())
-    strongest = float(path.max())
-    verbs = []
-    for axis in np.argsort(-np.abs(net), kind="stable"):
-        steady = abs(net[axis]) >= 0.5 * path[axis]
-        if abs(net[axis]) >= STILL_PER_S and steady and abs(net[axis]) >= 0.25 * strongest:
-            verbs.append(_WORDS[axis][0 if net[axis] > 0 else 1])
-    verbs = verbs[:2]  # the two strongest: weaker ones are mostly leakage of these
-    # Frames picked evenly from a shot lie unevenly in time by up to half a step, which looks like half the speed in jitter.
-    is_handheld = jitter >= max(JITTER_PER_S, 0.5 * float(np.abs(net).max()))
-    is_wandering = not verbs and not is_handheld and strongest >= 2 * STILL_PER_S
-    size = float(np.abs(net).max()) if verbs else strongest if is_wandering or is_handheld else 0.0
-    speed = "still" if size == 0 else "slow" if size < SLOW_PER_S else "medium" if size <= FAST_PER_S else "fast"
-    moves = tuple(verbs) + (("back and forth",) if is_wandering else ()) + (("handheld",) if is_handheld else ())
-    return CameraFinding(
-        known=True, sentence=_sentence(verbs, speed, is_handheld, is_wandering), moves=moves, speed=speed, pan=float(net[0]),
-        tilt=float(net[1]), zoom=float(net[2]), roll=float(net[3]), jitter=jitter, confidence=round(confidence, 3), reason="",
-    )
-
-
-def _trend(times: np.ndarray, rates: np.ndarray) -> np.ndarray:
-    """The smooth part of each column: a cubic in time, less with few samples."""
+def _jitter(times: np.ndarray, rates: np.ndarray) -> float:
+    """Irregular part of pan and tilt: median deviation from the smooth part, a cubic in time, or less with few samples."""
     degree = min(3, len(times) - 1)
     elapsed = (times - times.mean()) / max(float(np.ptp(times)), 1e-9)
-    return np.stack([np.polyval(np.polyfit(elapsed, column, degree), elapsed) for column in rates.T], axis=1)
+    smooth = np.stack([np.polyval(np.polyfit(elapsed, column, degree), elapsed) for column in rates.T], axis=1)
+    return float(1.4826 * np.median(np.abs(rates - smooth), axis=0).max())
 
 
-def _sentence(verbs: list[str], speed: str, is_handheld: bool, is_wandering: bool) -> str:
+def _describe(
+    legs: tuple[CameraLeg, ...], drift: np.ndarray, jitter: float, is_shaken: bool, is_tracking: bool, confidence: float
+) -> CameraFinding:
+    net, path = drift.mean(0), np.abs(drift).mean(0)
+    moving = [leg for leg in legs if leg.moves]
+    is_wandering = not moving and not is_shaken and float(path.max()) >= 2 * STILL_PER_S
+    peak = float(np.abs(drift).max())
+    is_abrupt = peak >= _ABRUPT_PER_S and peak >= _ABRUPT_RATIO * float(np.median(np.abs(drift).max(axis=1)))
+    kind = (
+        "abrupt" if is_abrupt else "handheld" if is_shaken else "tracking" if is_tracking
+        else "steady" if moving or is_wandering else "static"
+    )  # fmt: skip
+    longest = max(moving, key=lambda leg: leg.end_s - leg.start_s, default=None)
+    size = float(path.max()) if not moving and (is_wandering or is_shaken) else 0.0
+    speeds = ("still", "slow", "medium", "fast")
+    speed = max((_speed(size), *(leg.speed for leg in moving)), key=speeds.index)
+    extra = (("back and forth",) if is_wandering else ()) + (("handheld",) if is_shaken else ())
+    return CameraFinding(
+        known=True, sentence=_sentence(moving, is_shaken, is_wandering, is_tracking), legs=legs, kind=kind,
+        moves=(longest.moves if longest else ()) + extra, speed=speed, pan=float(net[0]), tilt=float(net[1]), zoom=float(net[2]),
+        roll=float(net[3]), jitter=jitter, confidence=round(confidence, 3), reason="",
+    )  # fmt: skip
+
+
+def _speed(size: float) -> str:
+    return "still" if size == 0 else "slow" if size < SLOW_PER_S else "medium" if size <= FAST_PER_S else "fast"
+
+
+def _sentence(moving: list[CameraLeg], is_shaken: bool, is_wandering: bool, is_tracking: bool) -> str:
     """Medium is the unmarked speed, so that the plain sentence is the commonest one."""
     if is_wandering:
         return "the camera moves back and forth"
-    if not verbs:
-        return "the camera is handheld" if is_handheld else ""
-    adverb = {"slow": " slowly", "fast": " quickly"}.get(speed, "")
-    return "the camera " + " and ".join(verbs) + adverb + (", handheld" if is_handheld else "")
+    if not moving:
+        return "the camera is handheld" if is_shaken else ""
+    parts = []
+    for leg in moving:
+        adverb = {"slow": " slowly", "fast": " quickly"}.get(leg.speed, "")
+        parts.append(" and ".join(filter(None, (", ".join(leg.moves[:-1]), leg.moves[-1]))) + adverb)
+    said = ", then ".join(part for index, part in enumerate(parts) if index == 0 or part != parts[index - 1])
+    return f"the camera {said}" + (" following the subject" if is_tracking else "") + (", handheld" if is_shaken else "")
