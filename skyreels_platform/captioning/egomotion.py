@@ -139,10 +139,10 @@ def travelling_motion(pairs: Sequence[Tracks]) -> list[EgoMotion]:
     systems = [_System(tracks) for tracks in pairs]
     directions = _half_sphere()
     few = [_System(tracks.some(_COARSE_POINTS)) for tracks in pairs[:: -(-len(pairs) // _COARSE_PAIRS)]]
-    best = directions[int(sum(system.costs(directions) for system in few).argmin())]
+    best = directions[int(np.sum([system.costs(directions) for system in few], axis=0).argmin())]
     for spread in (0.1, 0.03):
         near = _around(best, spread)
-        best = near[int(sum(system.costs(near) for system in systems).argmin())]
+        best = near[int(np.sum([system.costs(near) for system in systems], axis=0).argmin())]
     return [system.motion(best) for system in systems]
 
 

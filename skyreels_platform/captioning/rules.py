@@ -55,7 +55,7 @@ def structure(
                 _origin("rule", subjects.VERSION, subject.confidence) if is_known else _origin("none", subjects.VERSION, 0.0)
             )
     if found_camera.known:
-        origin["camera_motion"] = _origin("expert", camera.VERSION, found_camera.confidence)
+        origin["camera_motion"] = _origin("expert", camera.VERSION, found_camera.confidence, found_camera.remark)
     else:
         origin["camera_motion"] = _origin("none", camera.VERSION, 0.0, found_camera.reason)
     if lighting:

@@ -40,7 +40,7 @@ class SampleWorld:
 
     def __init__(
         self, legs: Sequence[Leg], *, seed: int, width: int = 320, height: int = 180, fps: float = 16.0, view_deg: float = 55.0,
-        num_cards: int = 26, shake: float = 0.0, has_depth: bool = True,
+        num_cards: int = 30, shake: float = 0.0, has_depth: bool = True,
     ) -> None:  # fmt: skip
         if not legs or any(axis not in AXES for leg in legs for axis in leg.rates):
             raise ValueError(f"give at least one leg, with axes of {AXES}")
@@ -49,7 +49,7 @@ class SampleWorld:
         self.focal = 0.5 / math.tan(math.radians(view_deg) / 2)
         """In frame widths."""
         generator = np.random.default_rng([seed, 1])
-        self._cards = _cards(generator, num_cards if has_depth else 0, self.focal, height / width)
+        self._cards = _cards(generator, round(num_cards * max(1.0, 1.6 * height / width)) if has_depth else 0, self.focal, height / width)
         self.median_depth = self._median_depth() if has_depth else self._cards[0].depth
 
     @property

@@ -25,7 +25,7 @@ def draw_shot(number: int) -> CameraShot:
     generator = np.random.default_rng([number, 7])
     width, height = SIZES[number % len(SIZES)]
     kind = (number // len(SIZES)) % 8
-    axes = () if kind == 0 else (AXES[kind - 1],) if kind <= 6 else tuple(generator.choice(AXES, 2, replace=False).tolist())
+    axes = [] if kind == 0 else [AXES[kind - 1]] if kind <= 6 else generator.choice(AXES, 2, replace=False).tolist()
     size = float(np.exp(generator.uniform(np.log(0.025), np.log(0.4))))
     rates = {axis: size * float(generator.choice([-1, 1])) * (1.0 if axis == axes[0] else generator.uniform(0.5, 1)) for axis in axes}
     # no farther than the world goes: a frame's width sideways, a quarter of the way to the middle of it ahead
@@ -69,6 +69,6 @@ def score(numbers: range) -> CameraScore:
     moves = np.array(truths) != 0
     return CameraScore(
         num_shots=len(numbers), axes=tuple(np.mean(right, axis=0).tolist()),
-        moving_axes=tuple((np.array(right)[moves[:, axis], axis].mean().item() for axis in range(len(AXES)))),
+        moving_axes=tuple(np.array(right)[moves[:, axis], axis].mean().item() for axis in range(len(AXES))),
         speed=float(np.mean(speeds)), is_moving=float(np.mean(moving)), num_unknown=unknown,
     )  # fmt: skip

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from skyreels_platform.captioning.camera import measure_camera
+from skyreels_platform.media.sample_world import Leg, SampleWorld
 from tests.captioning.drawing import camera_film, film, texture
 
 MOTIONS = [
@@ -88,3 +89,51 @@ def test_says_unknown_where_nothing_tells(frames: np.ndarray, reason: str) -> No
 def test_refuses_a_rate_of_zero() -> None:
     with pytest.raises(ValueError, match=r"fps is 0.*above 0"):
         measure_camera(np.zeros((4, 8, 8, 3), np.uint8), 0)
+
+
+def test_motions_one_after_another_are_legs_in_order() -> None:
+    world = SampleWorld(
+        [Leg(duration_s=1.5, rates={"yaw": 0.15}), Leg(duration_s=1.5, rates={}), Leg(duration_s=1.5, rates={"z": 0.12})], seed=4, fps=12
+    )
+    finding = measure_camera(world.frames(), world.fps)
+    assert finding.sentence == "the camera pans right, then dollies in"
+    assert [leg.moves for leg in finding.legs] == [("pans right",), (), ("dollies in",)]
+    assert [leg.start_s for leg in finding.legs] == pytest.approx([0.0, 1.5, 3.0], abs=0.6)  # pairs of frames lie 0.28 s apart
+    assert finding.legs[-1].end_s == pytest.approx(4.5)
+
+
+def test_travelling_and_turning_are_told_apart_by_parallax_alone() -> None:
+    truck, pan = (
+        measure_camera(SampleWorld([Leg(duration_s=2, rates={axis: 0.12})], seed=8, has_depth=has_depth).frames(), 16.0)
+        for axis, has_depth in (("x", True), ("yaw", True))
+    )  # fmt: skip
+    assert (truck.moves, pan.moves) == (("trucks right",), ("pans right",))
+    flat = measure_camera(SampleWorld([Leg(duration_s=2, rates={"z": 0.12})], seed=8, has_depth=False).frames(), 16.0)
+    assert flat.moves == ("zooms in",)
+
+
+def test_a_subject_that_stays_in_the_picture_while_the_world_passes_is_tracked() -> None:
+    frames = camera_film(texture(5), pan=0.2, num_frames=40, subject=False)
+    height, width = frames.shape[1:3]
+    patch = texture(9)[: height // 3, : width // 4]
+    tracked = frames.copy()
+    tracked[:, height // 3 : height // 3 + len(patch), width // 3 : width // 3 + patch.shape[1]] = patch
+    assert (measure_camera(frames, 16.0).kind, measure_camera(tracked, 16.0).kind) == ("steady", "tracking")
+    assert measure_camera(tracked, 16.0).sentence == "the camera pans right following the subject"
+
+
+def test_a_whip_pan_is_abrupt() -> None:
+    world = SampleWorld(
+        [Leg(duration_s=1, rates={"yaw": 0.03}), Leg(duration_s=0.5, rates={"yaw": 0.9}), Leg(duration_s=1, rates={"yaw": 0.03})],
+        seed=6, fps=24,
+    )  # fmt: skip
+    finding = measure_camera(world.frames(), world.fps)
+    assert (finding.kind, finding.speed) == ("abrupt", "fast")
+
+
+def test_a_class_is_six_ternary_digits_and_a_speed() -> None:
+    still = measure_camera(SampleWorld([Leg(duration_s=1, rates={})], seed=1).frames(), 16.0)
+    assert (still.kind, still.sentence, [leg.class_index for leg in still.legs]) == ("static", "", [3 * (3**6 // 2)])
+    fast = measure_camera(SampleWorld([Leg(duration_s=1, rates={"yaw": 0.3})], seed=1).frames(), 16.0)
+    assert [leg.class_index for leg in fast.legs] == [3 * (3**6 // 2 + 1) + 2]
+    assert fast.remark == "steady; class 1097 from 0.0 to 1.0 s"
