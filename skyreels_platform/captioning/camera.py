@@ -23,7 +23,7 @@ AXES = ("x", "y", "z", "roll", "pitch", "yaw")
 """Right, up, ahead; clockwise, up, right: the positive senses."""
 STILL_PER_S = 0.01     # our choice: slower than this is static; tracking noise is about 0.002
 SLOW_PER_S, FAST_PER_S = 0.05, 0.20  # paper 3.2
-JITTER_PER_S = 0.02    # our choice: irregular part of the velocity that makes a shot handheld
+JITTER_PER_S = 0.012   # our choice: irregular part of the velocity, over quarter seconds, that makes a shot handheld
 _ABRUPT_PER_S = 0.6    # our choice: a whip pan crosses the frame in under two seconds
 _ABRUPT_RATIO = 4.0    # and is that much faster than the shot's usual speed
 _MIN_RATIO = 0.25      # of the strongest axis: weaker ones are mostly leakage of it
