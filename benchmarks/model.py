@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from model.attention import flex_block_causal, piecewise_block_causal
 from model.configs import CONFIGS, TransformerConfig
+from model.flops import device_peak, training_flops
 from model.forcing import sample_fopp
 from model.transformer import SkyReelsTransformer
 
@@ -162,7 +163,7 @@ def gpu() -> None:
     latents, text, frames = (25, 68, 120), 512, 25
     tokens = frames * 34 * 60
     print(f"\n{name}, bf16, {tokens:,} tokens, one level per frame")
-    _utilization(CONFIGS["1.3b"], latents, text, tokens)
+    _utilization(CONFIGS["1.3b"], latents, text)
     print("  memory of one 14B block (forward and backward, weights and their gradients apart)")
     config = replace(CONFIGS["14b"], num_layers=1)
     for side in ("ours", "diffusers"):
@@ -182,13 +183,9 @@ def gpu() -> None:
     _block_causal_times(frames, 34 * 60)
 
 
-_PEAK_BF16_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
-"""Dense, without sparsity, by the vendor's data sheets."""
-
-
-def _utilization(config: TransformerConfig, latents: tuple[int, int, int], text: int, tokens: int) -> None:
+def _utilization(config: TransformerConfig, latents: tuple[int, int, int], text: int) -> None:
     """Model FLOPs (forward and twice that backward; recomputation does not count) by time and the card's peak."""
-    peak = next((value for key, value in _PEAK_BF16_FLOPS.items() if key in torch.cuda.get_device_name()), None)
+    peak = device_peak(torch.device("cuda"))
     model = SkyReelsTransformer.from_config(asdict(config)).cuda().bfloat16()
     model.gradient_checkpointing = True
     arguments = {key: value.to("cuda", torch.bfloat16) for key, value in _inputs(config, 1, latents, text).items()}
@@ -200,9 +197,7 @@ def _utilization(config: TransformerConfig, latents: tuple[int, int, int], text:
         model(**arguments, timestep=time_BF).float().square().mean().backward()
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
-    dim = config.dim
-    per_block = 2 * tokens * dim * (6 * dim + 2 * config.ffn_dim) + 4 * text * dim * dim + 4 * tokens * (tokens + text) * dim
-    flops = 3 * config.num_layers * per_block
+    flops = training_flops(config, (config.in_channels, *latents), text)
     share = f"{100 * flops / min(seconds) / peak:.1f} % of {peak / 1e12:.0f} TFLOPS" if peak else "peak of this card unknown"
     print(f"  1.3B, activation checkpointing: {min(seconds):.3f} s a step, {flops / min(seconds) / 1e12:.0f} TFLOPS, {share}")
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,7 @@ def write_folder(target: Path, fill: Callable[[Path], None], manifest: Mapping[s
     temporary.mkdir()
     try:
         fill(temporary)
-        files = {path.relative_to(temporary).as_posix(): file_hash(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
-        values = {**manifest, "files": files}
-        write_json(temporary / MANIFEST, {**values, SEAL: _seal(values)})
+        write_manifest(temporary, [path for path in sorted(temporary.rglob("*")) if path.is_file()], manifest)
         for path in [*temporary.rglob("*"), temporary]:
             _sync(path)
     except BaseException:
@@ -56,6 +54,12 @@ def write_folder(target: Path, fill: Callable[[Path], None], manifest: Mapping[s
         shutil.rmtree(target)
     temporary.rename(target)
     _sync(target.parent)
+
+
+def write_manifest(folder: Path, files: Iterable[Path], manifest: Mapping[str, Any]) -> None:
+    """Write a folder's manifest: the given values, the SHA-256 of these files and a seal over both."""
+    values = {**manifest, "files": {path.relative_to(folder).as_posix(): file_hash(path) for path in files}}
+    write_json(folder / MANIFEST, {**values, SEAL: _seal(values)})
 
 
 def find_checkpoints(run_dir: Path) -> list[Checkpoint]:

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from model.checkpoint import MANIFEST, write_json
+from model.checkpoint import write_json
 from model.codec import build_codec, to_frames
 from model.guard import die_with_parent, watch_supervisor
+from model.published import read_kind
 from model.reporter import reporter
 from model.sampler import FilmPlan, sample_film
 from model.text import build_text_encoder
@@ -34,8 +35,7 @@ def generate(spec: dict[str, Any]) -> None:
     started = time.monotonic()
     out = Path(spec["out_dir"])
     checkpoint = Path(spec["checkpoint_dir"])
-    kind = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["model_kind"]
-    if kind != "diffusion_forcing":
+    if (kind := read_kind(checkpoint)) != "diffusion_forcing":
         # a full-sequence model has the same config and loads without complaint, then fails as colour blocks after some seconds
         raise ValueError(f"{checkpoint} is a {kind} model; films need a diffusion_forcing one")
     torch.set_num_threads(spec["threads"])

@@ -191,14 +191,34 @@ def test_image_values_start_at_zero_for_a_text_to_video_parent():
     assert child.config == CONFIGS["tiny_i2v"]
 
 
-def test_gradient_checkpointing_changes_nothing_but_memory():
-    model, arguments = trained().train(), inputs("tiny")
-    gradients = []
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("attention_block", [None, 2])
+def test_gradient_checkpointing_changes_nothing_but_memory(dtype: torch.dtype, attention_block: int | None):
+    model = trained("tiny_df").train().to(dtype)
+    arguments = {key: value.to(dtype) for key, value in inputs("tiny_df").items()}
+    time, gradients = torch.tensor([[0, 100, 500, 700, 999]]), []
     for model.gradient_checkpointing in (False, True):
         model.zero_grad()
-        model(**arguments, timestep=torch.tensor([500])).square().mean().backward()
-        gradients.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
+        velocity = model(**arguments, timestep=time, fps=torch.tensor([24]), attention_block=attention_block)
+        velocity.square().mean().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(gradient.any() for gradient in gradients[0])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_16_bit_weights_keep_levels_and_head_in_float32():
+    """code: time embedding, modulation, norms, gates and head run in fp32; with weights rounded alike, only blocks round more."""
+    model, arguments = trained("tiny_df"), inputs("tiny_df")
+    time, fps = torch.tensor([[0, 100, 500, 700, 999]]), torch.tensor([24])
+    half = trained("tiny_df").bfloat16()
+    model.load_state_dict({key: value.float() for key, value in half.state_dict().items()})  # the same rounded weights
+    with torch.no_grad():
+        exact = model(**arguments, timestep=time, fps=fps)
+        out = half(**{key: value.bfloat16() for key, value in arguments.items()}, timestep=time, fps=fps)
+        levels, rounded = model.condition_embedder.time(time), half.condition_embedder.time(time)
+    assert all(a.dtype == torch.float32 and torch.equal(a, b) for a, b in zip(levels, rounded, strict=True))
+    assert out.dtype == torch.float32
+    assert (out - exact).norm() < 0.02 * exact.norm()
 
 
 @pytest.mark.parametrize("timestep", [torch.zeros(2), torch.zeros(1, 4)], ids=["batch", "frames"])
