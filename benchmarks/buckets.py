@@ -99,13 +99,11 @@ def report(name: str, items: Sequence[Item]) -> None:
     print(f"{name}: {len(items)} items, {len(films)} of them shots, {seconds / 3600:.2f} h")
     share = 1 - len(taken) / len(items)
     print(f"  dropped: {len(items) - len(taken)} items ({share:.2%}), {lost_s / seconds:.2%} of the seconds; {dict(reasons)}")
-    fast = [item for item in films if item.fps >= 16]
-    _, _, lost_fast_s = assign(buckets_of(settings, 16), fast)
-    fast_s = sum(item.duration_s for item in fast)
-    long_enough = [item for item in fast if item.duration_s >= recipe.shots.min_length_s]
-    taken_long, _, _ = assign(buckets_of(settings, 16), long_enough)
-    print(f"  without footage below 16 fps, which the paper rejects: {lost_fast_s / fast_s:.2%} of the seconds; of the shots as long as "
-          f"the recipe asks, {recipe.shots.min_length_s:g} s: {len(long_enough) - len(taken_long)} of {len(long_enough)}")  # fmt: skip
+    wanted = [item for item in films if item.fps >= 16 and item.duration_s >= recipe.shots.min_length_s]
+    for dataset in ("256p", "540p", "sft_540p", "sft_720p"):
+        kept, why, _ = assign(buckets_of(recipe.datasets[dataset], 16), wanted)
+        print(f"  of {len(wanted)} shots of {recipe.shots.min_length_s:g} s or more at 16 fps or more, {dataset} drops "
+              f"{1 - len(kept) / len(wanted):.2%}; {dict(why)}")  # fmt: skip
     one = DualAxisBuckets(resolution=settings.resolution, multiple=16, frame_counts=(97,), aspects=((16, 9),))
     kept = [item for item in films if item.fps >= 16 and (item.num_frames - 1) / item.fps * normalize_fps(item.fps) >= 96]
     square = [item for item in kept if abs(item.width / item.height / (16 / 9) - 1) < 0.05]
@@ -131,7 +129,8 @@ def report(name: str, items: Sequence[Item]) -> None:
     print(f"  padding: {padded / real - 1:.2%} of the tokens; clips as they come, padded to the largest: {loose_waste:.0%}")
     largest = max(per_batch.values())
     full = [held for bucket, held in per_batch.items() if counts[bucket] * tokens(bucket) >= largest]
-    print(f"  {len(counts)} buckets; tokens per batch, smallest over largest: {min(full) / largest:.2f} where there are clips for a batch")
+    spread = f"{min(full) / largest:.2f}" if full else "no bucket"
+    print(f"  {len(counts)} buckets; tokens per batch, smallest over largest: {spread} where there are clips for a batch")
     check_order(bucket_of, sizes, settings.image_share)
 
 
