@@ -6,6 +6,7 @@ One file, nothing to load from elsewhere, no scripts; the same ledger and store 
 from pathlib import Path
 from typing import Any
 
+from skyreels_platform.curation.datasets import POOL_OF
 from skyreels_platform.errors import SourceError
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.trace import Node, trace_film
@@ -15,6 +16,7 @@ from skyreels_platform.report.levels import levels_section
 from skyreels_platform.report.lineage import lineage_checkpoints, lineage_section
 from skyreels_platform.report.markup import Html, page
 from skyreels_platform.report.sections import film_section, funnel_section, recipe_section
+from skyreels_platform.report.stages import read_stages, stages_section
 from skyreels_platform.store import temporary_beside
 
 Row = dict[str, Any]
@@ -40,6 +42,7 @@ def build_report(home: Home, recipe: Recipe, *, film_id: str, out: Path) -> Path
     sections = [
         _film(home, film, checkpoints),
         _funnel(home, recipe, stage, checkpoints),
+        stages_section(read_stages(home.ledger, [node.id for node in checkpoints])),
         sheets_section(home, shots, stage),
         charts_section(home, shots, stage, pool.bounds, checkpoints),
         levels_section(recipe, checkpoints[-1].facts.get("stage") if checkpoints else None),
@@ -58,9 +61,9 @@ def _snapshot_id(checkpoints: list[Node]) -> str | None:
 
 
 def _pool(home: Home, recipe: Recipe, checkpoints: list[Node]) -> tuple[str, PoolSettings]:
-    """The pool that fed the film's snapshot (`dataset_256p` is made from pool `256p`); the recipe's first one if that is unknown."""
+    """The pool that fed the snapshot of the film's own checkpoint; the recipe's first one if that is unknown."""
     rows = home.ledger.rows("snapshots", {"snapshot_id": _snapshot_id(checkpoints) or ""}, ["dataset"]).to_pylist()
-    name = rows[0]["dataset"].removeprefix("dataset_") if rows else ""
+    name = POOL_OF.get(rows[0]["dataset"].removeprefix("dataset_")) if rows else None
     pools = list(recipe.pools.items())
     return next(((stage, pool) for stage, pool in pools if stage == name), pools[0])
 
