@@ -4,6 +4,7 @@ Captioners see the pictures that the one decode kept; no source is opened again.
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from skyreels_platform.curation.steps import (
     Row,
     Rows,
     StepResult,
+    count_work,
     parents_of,
     prune,
     ready_sources,
@@ -69,7 +71,7 @@ def caption_batch(
         said = {row["shot_id"]: asdict(answers[row["shot_id"]]) for row in mine if row["shot_id"] in answers}
         brought = {row["shot_id"]: imported[row["shot_id"]] for row in mine if row["shot_id"] in imported}
         own = expected[source["source_id"]]
-        return source["human_caption"], own, mine, pictures_of(home, mine), settings.model_dump(), seed, said, brought
+        return source, own, mine, pictures_of(home, mine), settings.model_dump(), seed, said, brought
 
     def write(rows: Rows) -> None:
         captions = rows.get("captions", [])
@@ -79,6 +81,7 @@ def caption_batch(
             took.wall_s += written.wall_s  # one after another, not side by side
             written.add(took)
         home.ledger.merge("captions", [{key: row[key] for key in row if key != "fixed"} for row in captions])
+        home.ledger.merge("work", count_work(home, rows.get("work", [])))
 
     failures = run_step(
         home, batch, step="captions", sources=todo, function=caption_source, call_of=call_of, workers=workers,
@@ -106,19 +109,21 @@ def captions_provenance(
 
 
 def caption_source(
-    human_caption: str, own: str, shots: Sequence[Row], pictures: Mapping[str, Sequence[TimedPicture]], settings: Mapping[str, Any],
+    source: Row, own: str, shots: Sequence[Row], pictures: Mapping[str, Sequence[TimedPicture]], settings: Mapping[str, Any],
     seed: int, answers: Mapping[str, Mapping[str, Any]], imported: Mapping[str, Row],
 ) -> Rows:  # fmt: skip
-    """Caption rows of every shot of one source, without their batch; runs in a worker. `own` is their provenance.
+    """Caption rows of every shot of one source, and what they took, without their batch; runs in a worker. `own` is their provenance.
 
     answers: shot id -> the captioner's answer, for the backend that has one. imported: shot id -> what another program said of it.
     """
     from skyreels_platform.captioning.caption import caption_shot
     from skyreels_platform.captioning.rules import human_text
+    from skyreels_platform.curation.batches import work_row
     from skyreels_platform.curation.kept_frames import decode_pictures, evenly_spread
 
+    started, cores = time.perf_counter(), time.process_time()
     chosen = CaptionSettings(**settings)
-    human = json.loads(human_caption)
+    human = json.loads(source["human_caption"])
     rows = []
     for shot in shots:
         kept = pictures[shot["shot_id"]]
@@ -142,7 +147,8 @@ def caption_source(
             texts = {column: text for column, text in texts.items() if text and column not in row["fixed"]}
             row |= {**texts, "fixed": [*row["fixed"], *texts]}
         rows.append(row)
-    return {"captions": rows}
+    num_frames = max(shot["end_frame"] for shot in shots)
+    return {"captions": rows, "work": [work_row(source, "captions", num_frames, started, cores, num_decodes=0)]}
 
 
 def _unseen(shot_id: str, own: str) -> Row:

@@ -37,7 +37,8 @@ def pictures_of(home: Home, shots: Sequence[Row]) -> dict[str, list[TimedPicture
     """Shot id -> its kept pictures in order of time."""
     starts = {row["shot_id"]: row["start_s"] for row in shots}
     found: dict[str, list[TimedPicture]] = {key: [] for key in starts}
-    for row in home.ledger.rows("frames", {"shot_id": list(starts)}, ["shot_id", "time_s", "image"]).to_pylist():
+    where = {"batch": sorted({row["batch"] for row in shots}), "shot_id": list(starts)}
+    for row in home.ledger.rows("frames", where, ["shot_id", "time_s", "image"]).to_pylist():
         found[row["shot_id"]].append((row["time_s"] - starts[row["shot_id"]], row["image"]))
     return found
 

@@ -63,12 +63,12 @@ def show_status(home: str | None, recipe: str | None, as_json: bool) -> None:
     batches = _batches(opened)
     # Names with a slash stand for parts of an asset, for example the batches that duplicates were sought in.
     current = {row["name"]: row["ref"] for row in opened.ledger.rows("current").to_pylist() if "/" not in row["name"]}
-    verdicts = Counter((row["stage"], row["verdict"]) for row in opened.ledger.rows("verdicts", columns=["stage", "verdict"]).to_pylist())
+    verdicts = opened.ledger.query("SELECT stage, verdict, count(*) AS shots FROM verdicts GROUP BY ALL ORDER BY ALL").to_pylist()
     thresholds = committed(opened.ledger)
     data = {
         "home": settings.home, "batches": batches, "current": current, "committed_bounds": thresholds,
-        "verdicts": [{"stage": stage, "verdict": verdict, "shots": count} for (stage, verdict), count in sorted(verdicts.items())],
-    }  # fmt: skip
+        "verdicts": verdicts,
+    }
     table = Table("batch", "files", "ready", "refused", "shots", "captions", "failures", "gates", title=f"home {settings.home}")
     for row in batches:
         gates = "; ".join(f"{gate['gate']}: {'holds' if gate['passed'] else escape(gate['reason'])}" for gate in row["gates"])
@@ -102,16 +102,24 @@ def show_inspection(video: Path, recipe: str | None, as_json: bool) -> None:
 
 
 def _batches(home: Home) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for batch in sorted(set(home.ledger.rows("files", columns=["batch"])["batch"].to_pylist())):
-        files = Counter(home.ledger.rows("files", {"batch": batch}, ["status"])["status"].to_pylist())
-        rows.append({
-            "batch": batch, "files": files.total(), "ready": files["ready"], "refused": files["refused"],
-            "duplicates": files["duplicate"], "listed": files["listed"],
-            **{table: home.ledger.rows(table, {"batch": batch}, ["provenance"]).num_rows for table in ("shots", "captions", "failures")},
-            "gates": home.ledger.rows("gates", {"batch": batch}, ["gate", "passed", "reason"]).to_pylist(),
-        })  # fmt: skip
-    return rows
+    """One row per batch; every table is read once, however many batches there are."""
+    files: dict[str, Counter[str]] = {}
+    for row in home.ledger.query("SELECT batch, status, count(*) AS num FROM files GROUP BY ALL").to_pylist():
+        files.setdefault(row["batch"], Counter())[row["status"]] = row["num"]
+    counts: dict[str, dict[str, int]] = {}
+    for table in ("shots", "captions", "failures"):
+        found = home.ledger.query(f"SELECT batch, count(*) AS num FROM {table} GROUP BY ALL")
+        counts[table] = dict(zip(found["batch"].to_pylist(), found["num"].to_pylist(), strict=True))
+    gates: dict[str, list[dict[str, Any]]] = {}
+    for row in home.ledger.rows("gates", columns=["batch", "gate", "passed", "reason"]).to_pylist():
+        gates.setdefault(row.pop("batch"), []).append(row)
+    return [
+        {
+            "batch": batch, "files": found.total(), "ready": found["ready"], "refused": found["refused"], "duplicates": found["duplicate"],
+            "listed": found["listed"], **{table: counts[table].get(batch, 0) for table in counts}, "gates": gates.get(batch, []),
+        }
+        for batch, found in sorted(files.items())
+    ]  # fmt: skip
 
 
 def _files_table(batch: str, files: list[dict[str, Any]]) -> Table:

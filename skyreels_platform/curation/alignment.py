@@ -5,30 +5,21 @@ A copy may be trimmed, played faster or slower, re-framed by a crop, regraded, a
 1. Time: the offset and speed at which most pictures of both lie close together (all speeds and offsets of a grid are tried).
 2. Place: one crop, the same for the whole shot, is undone (Gauss-Newton on scale and shift along both axes).
 3. Both again, finer, each with what the other found. How alike the shots then are, see `likeness`.
+4. Doubt: of a shot that shows one thing on a plain wall, some crop at some speed from some moment on is like many others. Where there is
+   so little to see, a copy must be explained by one change alone: trimmed, or faster or slower, or re-framed.
 
 Source: our choice throughout; the paper (3.1) asks for deduplication and says no more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skyreels_platform.curation.fingerprint import SIDE
 from skyreels_platform.curation.likeness import likeness
-from skyreels_platform.curation.tracks import (
-    LINE,
-    MIDDLE,
-    Line,
-    Track,
-    axis_weights,
-    between,
-    coarse_of,
-    moments,
-    warp,
-    window_of,
-)
+from skyreels_platform.curation.placement import WHOLE, correlation, find_place, flattened, pairs
+from skyreels_platform.curation.tracks import Line, Track, coarse_of, moments, warp, window_of
 
-ALIGNMENT_VERSION = "alignment-1"
+ALIGNMENT_VERSION = "alignment-2"
 """Raise it when the same fingerprints would align otherwise."""
 
 SLOWEST, FASTEST = 0.5, 2.0
@@ -38,21 +29,26 @@ LEAST_OVERLAP_S = 1.0
 LEAST_SHARE = 0.6
 
 _SPEEDS = np.geomspace(SLOWEST, FASTEST, 17)  # 9 % apart; _FINE_SPEEDS fill the gaps
+_UNIT = 8  # position of speed 1
+_RIVAL, _EQUAL = 0.8, 0.97  # shares of the best line's sum, before and after the crop is undone
 _ODD_SPEED = 0.1  # by which a speed of one half or two must fit better than the same speed
+_SPEED_WEIGHTS = 1 - _ODD_SPEED * np.abs(np.log2(_SPEEDS))
 _FINE_SPEEDS = np.array([0.955, 0.97, 0.985, 1.0, 1.015, 1.03, 1.045])
 _FINE_SHIFTS = np.arange(-8, 9) / 6  # pictures
+_SAME_SPEED, _SMALL_SHIFTS = np.ones(1), np.arange(-4, 5) / 8
+_FINEST_SPEEDS, _FINEST_SHIFTS = 1 + np.arange(-3, 4) / 250, np.arange(-3, 4) / 24
 _LEAST_INSIDE = 0.7  # of the pairs that a finer line must keep
 _PROBES = 32  # pictures of this shot that find time
 _PAIRS = 16  # pairs of pictures that find the exact time
-_PLACE_PAIRS = 8  # pairs that find place
+_FEW_PAIRS, _PLACE_PAIRS = 6, 8  # pairs that find place, at first and at last
 _SOME = 0.55  # correlation from which a picture has a counterpart, wherever it may lie in time
 _SHARED = 0.45  # of the pictures of one of the shots that must have one
 _HOPELESS = 0.58  # mean correlation on the line below which no crop explains the difference
-_MISPLACED = 0.5  # the same at full detail, after the crop is undone
+_MISPLACED = 0.45  # the same at full detail, after the crop is undone
+_PLAUSIBLE = 0.7  # similarity from which a second look is worth its time
+_DOUBT = 0.15  # taken from the similarity of shots that show so little: their copies reach 0.97, balls and boxes on one path 0.91
+_PLAIN = 0.48  # spread of edges below which a shot shows too little to be told by some crop, speed and start together
 _NEAR = 0.5  # correlation of two pictures above which they speak for their time, below against it
-_SCALES = (0.78, 1.28)  # what a crop to 80 % of the area can do on one axis
-_SHIFT = 1.0  # pixels that a crop may reach beyond the picture: borders are found to within one
-_STEPS = 6  # of Gauss-Newton
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,21 +83,30 @@ def align(shot: Track, other: Track) -> Alignment | None:
 
 
 def _align(shot: Track, other: Track) -> Alignment | None:
-    line = _find_time(shot, other, shot.coarse, other.coarse)
-    if line is None:
+    found: list[tuple[float, np.ndarray]] = []
+    for line in _find_times(shot, other, shot.coarse, other.coarse, _RIVAL):
+        if _closeness(shot, other, line) >= _HOPELESS:
+            here, there = pairs(shot, other, line, _FEW_PAIRS)
+            frame = find_place(here, there)
+            found.append((correlation(here, there, frame), frame))
+    closest, frame = max(found, key=lambda one: one[0], default=(0.0, WHOLE))
+    if closest < _MISPLACED:
         return None
-    if _closeness(shot, other, line) < _HOPELESS:
+    window = window_of(frame)
+    lines = _find_times(shot, other, coarse_of(shot.even * window), coarse_of(warp(other.even, frame) * window), _EQUAL)
+    if not lines:
         return None
-    here, there = _pairs(shot, other, line, _PLACE_PAIRS)
-    frame = _find_place(here, there, None)
-    if _correlation(here, there, frame) < _MISPLACED:
-        return None
-    line = _find_time(shot, other, coarse_of(shot.even * window_of(frame)), coarse_of(warp(other.even, frame) * window_of(frame)))
-    if line is None:
-        return None
-    frame = _find_place(*_pairs(shot, other, line, _PLACE_PAIRS), frame)
+    line = lines[-1]
+    frame = find_place(*pairs(shot, other, line, _PLACE_PAIRS), [frame, WHOLE])
     line = _refine_time(shot, other, line, frame)
-    frame = _find_place(*_pairs(shot, other, line, _PLACE_PAIRS), frame)
+    frame = find_place(*pairs(shot, other, line, _PLACE_PAIRS), [frame])
+    alignment = _alignment(shot, other, line, frame)
+    if alignment is None or alignment.similarity < _PLAUSIBLE or max(shot.spread, other.spread) >= _PLAIN:
+        return alignment
+    return max(_by_one_change(shot, other, line, frame), key=lambda one: one.similarity, default=None)
+
+
+def _alignment(shot: Track, other: Track, line: Line, frame: np.ndarray) -> Alignment | None:
     begin, end = line.span(shot, other)
     if end - begin < _least(shot, other) - 1e-6:
         return None
@@ -111,6 +116,25 @@ def _align(shot: Track, other: Track) -> Alignment | None:
     )  # fmt: skip
 
 
+def _by_one_change(shot: Track, other: Track, line: Line, frame: np.ndarray) -> list[Alignment]:
+    """The alignments that suppose one change only, each made as good as it gets."""
+    middle = float(shot.times[-1] + shot.times[0]) / 2
+    trimmed = Line(speed=1.0, offset=line.offset + (line.speed - 1) * middle)
+    ratio = (other.times[-1] - other.times[0] + other.step_s) / (shot.times[-1] - shot.times[0] + shot.step_s)
+    whole, played = Line(speed=1.0, offset=0.0), Line(speed=float(np.clip(ratio, SLOWEST, FASTEST)), offset=0.0)
+    reframed = find_place(*pairs(shot, other, whole, _PLACE_PAIRS), [frame], is_exact=True)
+    supposed = [
+        (_refine_time(shot, other, trimmed, WHOLE, speeds=_SAME_SPEED), WHOLE), (_refine_time(shot, other, played, WHOLE), WHOLE),
+        (_refine_time(shot, other, whole, reframed, speeds=_SAME_SPEED, shifts=_SMALL_SHIFTS), reframed),
+    ]  # fmt: skip
+    finer = [
+        (_refine_time(shot, other, one, place, speeds=_FINEST_SPEEDS if one.speed != 1 else _SAME_SPEED, shifts=_FINEST_SHIFTS), place)
+        for one, place in supposed
+    ]  # fmt: skip
+    alignments = [found for one in finer if (found := _alignment(shot, other, *one)) is not None]
+    return [replace(found, similarity=max(0.0, found.similarity - _DOUBT)) for found in alignments]
+
+
 # ---- time ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -118,24 +142,36 @@ def _least(shot: Track, other: Track) -> float:
     return min(LEAST_OVERLAP_S, LEAST_SHARE * float(shot.times[-1]), LEAST_SHARE * float(other.times[-1]))
 
 
-def _find_time(shot: Track, other: Track, here: np.ndarray, there: np.ndarray) -> Line | None:
-    """The line on which most pictures lie close together: the sum of (correlation - _NEAR) over it is the largest."""
+def _find_times(shot: Track, other: Track, here: np.ndarray, there: np.ndarray, rival: float) -> list[Line]:
+    """The line on which most pictures lie close together: the sum of (correlation - _NEAR) over it is the largest. Then, if that one has
+    another speed, the best line of the same speed for both shots, where its sum is at least `rival` of the largest: a still
+    picture fits at any speed, and most copies keep theirs."""
     some = np.unique(np.linspace(0, len(shot.times) - 1, min(_PROBES, len(shot.times))).round().astype(int))
     gain = here[some] @ there.T - _NEAR
     gain[np.ix_(shot.is_flat[some], other.is_flat)] = 0  # black against black says nothing
     if gain.max() <= 0:
-        return None
+        return []
     times, step, least = shot.times[some], other.step_s, _least(shot, other)
-    rows = np.arange(len(some))[None]
-    best, found = 0.0, None
-    for speed in _SPEEDS:
-        offsets = np.arange(other.times[0] - speed * (times[-1] - least), other.times[-1] - speed * (times[0] + least) + step / 2, step)
-        places = np.rint((offsets[:, None] + speed * times[None, :] - other.times[0]) / step).astype(int)
-        inside = (places >= 0) & (places < len(other.times))
-        total = (gain[rows, np.clip(places, 0, len(other.times) - 1)] * inside).sum(axis=1) * (1 - _ODD_SPEED * abs(np.log2(speed)))
-        if len(total) and total.max() > best:
-            best, found = float(total.max()), Line(speed=float(speed), offset=float(offsets[total.argmax()]))
-    return found
+    firsts = np.ceil(-_SPEEDS * (times[-1] - least) / step).astype(int)  # offsets in pictures of the other shot, by speed
+    lasts = np.floor((other.times[-1] - other.times[0] - _SPEEDS * (times[0] + least)) / step).astype(int)
+    first, last = int(firsts.min()), int(lasts.max())
+    if last < first:
+        return []
+    # every row of `gain` between zeros, so that a line which leaves the other shot gains nothing there
+    strides = np.rint(_SPEEDS[:, None] * times / step).astype(int)
+    width = max(0, -first) + max(len(other.times), int(strides.max()) + last + 1)
+    wide = np.zeros((len(some), width), np.float32)
+    wide[:, max(0, -first):][:, : len(other.times)] = gain
+    starts = np.arange(len(some)) * width + strides + max(0, first)
+    offsets = np.arange(first, last + 1)
+    total = np.lib.stride_tricks.sliding_window_view(wide.ravel(), len(offsets))[starts].sum(axis=1)  # (speeds, offsets)
+    total *= _SPEED_WEIGHTS[:, None]
+    total[(offsets < firsts[:, None]) | (offsets > lasts[:, None])] = 0
+    best = np.unravel_index(int(total.argmax()), total.shape)
+    if total[best] <= 0:
+        return []
+    chosen = [best] if best[0] == _UNIT or total[_UNIT].max() < rival * total[best] else [best, (_UNIT, total[_UNIT].argmax())]
+    return [Line(speed=float(_SPEEDS[speed]), offset=float(other.times[0] + offsets[place] * step)) for speed, place in chosen]
 
 
 def _shares_pictures(shot: Track, other: Track) -> bool:
@@ -157,108 +193,27 @@ def _closeness(shot: Track, other: Track, line: Line) -> float:
     return float(correlations.mean()) if len(correlations) else 0.0
 
 
-def _refine_time(shot: Track, other: Track, line: Line, frame: np.ndarray) -> Line:
-    """Offset and speed to a few hundredths, with the crop undone."""
+def _refine_time(
+    shot: Track, other: Track, line: Line, frame: np.ndarray, *, speeds: np.ndarray = _FINE_SPEEDS, shifts: np.ndarray = _FINE_SHIFTS
+) -> Line:
+    """Offset and speed to a few hundredths, with the crop undone. speeds: factors that are tried; shifts: in pictures."""
     if len(shot.times) < 2 or len(other.times) < 2:
         return line
     chosen = moments(shot, other, line, _PAIRS)
     window = window_of(frame)
-    table = _flattened(shot.even[chosen] * window) @ _flattened(warp(other.even, frame) * window).T
+    table = flattened(shot.even[chosen] * window) @ flattened(warp(other.even, frame) * window).T
     table[np.ix_(shot.is_flat[chosen], other.is_flat)] = 1
     times, step = shot.times[chosen], other.step_s
     middle = float(times[len(times) // 2])
-    speeds = np.clip(line.speed * _FINE_SPEEDS, SLOWEST, FASTEST)[:, None]
-    shifts = (_FINE_SHIFTS * step)[None, :]
-    offsets = line.offset + (line.speed - speeds) * middle + shifts
+    speeds = np.clip(line.speed * speeds, SLOWEST, FASTEST)[:, None]
+    offsets = line.offset + (line.speed - speeds) * middle + (shifts * step)[None, :]
     places = (offsets[..., None] + speeds[..., None] * times - other.times[0]) / step
     inside = (places >= -0.5) & (places <= len(other.times) - 0.5)
     left = np.clip(np.floor(places).astype(int), 0, len(other.times) - 1)
     right = np.minimum(left + 1, len(other.times) - 1)
     share, rows = np.clip(places - left, 0, 1), np.arange(len(times))
     values = (table[rows, left] * (1 - share) + table[rows, right] * share) * inside
-    values = values.sum(axis=2) / np.maximum(inside.sum(axis=2), 1) - 0.01 * np.abs(np.log2(speeds)) - 1e-3 * np.abs(_FINE_SHIFTS)
+    values = values.sum(axis=2) / np.maximum(inside.sum(axis=2), 1) - 0.01 * np.abs(np.log2(speeds)) - 1e-3 * np.abs(shifts)
     values[inside.mean(axis=2) < _LEAST_INSIDE] = -np.inf
     best = np.unravel_index(int(values.argmax()), values.shape)
     return Line(speed=float(speeds[best[0], 0]), offset=float(offsets[best])) if np.isfinite(values[best]) else line
-
-
-def _flattened(pictures: np.ndarray) -> np.ndarray:
-    flat = pictures.reshape(len(pictures), SIDE * SIDE)
-    return flat / (np.sqrt((flat * flat).sum(axis=1, keepdims=True)) + 1e-3)
-
-
-# ---- place ---------------------------------------------------------------------------------------------------------------------
-
-
-def _pairs(shot: Track, other: Track, line: Line, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Even pictures of both at the same moments."""
-    chosen = moments(shot, other, line, count)
-    return shot.even[chosen], between(other.times, other.even, line.offset + line.speed * shot.times[chosen])
-
-
-def _find_place(here: np.ndarray, there: np.ndarray, frame: np.ndarray | None) -> np.ndarray:
-    """The frame through which `there` looks like `here`, from a start or from all of a grid."""
-    best = _find_start(here, there) if frame is None else frame
-    difference = _difference(here, there, best)
-    for _ in range(_STEPS):
-        moved = _bounded(best + _step(here, there, best))
-        new = _difference(here, there, moved)
-        if new >= difference - 1e-4:
-            break
-        best, difference = moved, new
-    return best
-
-
-def _find_start(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """The best frame of the grid, by a few pairs at half size."""
-    few = slice(None, None, max(1, len(here) // 3))
-    one, two = (_halved(pictures[few]) for pictures in (here, there))
-    seen = _START_ROWS[:, None] @ two[None] @ _START_COLUMNS[:, None]
-    differences = np.minimum(np.abs(one[None] - seen), 1) * _START_WINDOWS[:, None]
-    return _STARTS[int((differences.sum(axis=(1, 2, 3)) / _START_WINDOWS.sum(axis=(1, 2))).argmin())]
-
-
-def _halved(pictures: np.ndarray) -> np.ndarray:
-    return pictures.reshape(len(pictures), SIDE // 2, 2, SIDE // 2, 2).mean(axis=(2, 4))
-
-
-def _step(here: np.ndarray, there: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """One step of Gauss-Newton in which large differences, those of overlays, weigh little."""
-    seen, window = warp(there, frame), window_of(frame)
-    residual = (here - seen) * window
-    limit = 1.5 * np.sqrt(float((residual * residual).sum()) / max(float(window.sum()) * len(here), 1.0)) + 1e-3
-    weight = np.minimum(1, limit / np.maximum(np.abs(residual), 1e-6)) * window
-    slope_y, slope_x = np.gradient(seen, axis=(1, 2))
-    columns = np.stack([slope_x * (LINE - MIDDLE)[None, :], slope_y * (LINE - MIDDLE)[:, None], slope_x, slope_y]).reshape(4, -1)
-    weighted = columns * weight.ravel()
-    normal, right = (weighted @ columns.T).astype(np.float64), (weighted @ residual.ravel()).astype(np.float64)
-    return np.linalg.solve(normal + np.diag(1e-2 * np.diag(normal) + 1e-3), right)
-
-
-def _bounded(frame: np.ndarray) -> np.ndarray:
-    """A crop shows a part of the other picture, or the other picture a part of this one: it cannot lie beside it."""
-    scales = np.clip(frame[:2], *_SCALES)
-    limits = np.abs(1 - scales) * MIDDLE + _SHIFT
-    return np.concatenate([scales, np.clip(frame[2:], -limits, limits)])
-
-
-def _correlation(here: np.ndarray, there: np.ndarray, frame: np.ndarray) -> float:
-    """Mean correlation of the pairs of which at least one shows something."""
-    window = window_of(frame)
-    shows = (here != 0).any(axis=(1, 2)) | (there != 0).any(axis=(1, 2))
-    pairs = _flattened(here[shows] * window) * _flattened(warp(there[shows], frame) * window)
-    return float(pairs.sum(axis=1).mean()) if shows.any() else 0.0
-
-
-def _difference(here: np.ndarray, there: np.ndarray, frame: np.ndarray) -> float:
-    window = window_of(frame)
-    return float((np.minimum(np.abs(here - warp(there, frame)), 1.0) * window).sum() / (window.sum() * len(here)))
-
-
-_STARTS = [
-    np.array([scale, scale, x * abs(1 - scale) * MIDDLE, y * abs(1 - scale) * MIDDLE])
-    for scale in (0.89, 0.95, 1.0, 1.05, 1.12) for x in (-1, 0, 1) for y in (-1, 0, 1) if scale != 1 or x == y == 0
-]  # fmt: skip
-_START_ROWS = np.stack([axis_weights(start[1], start[3], SIDE // 2) for start in _STARTS])
-_START_COLUMNS = np.stack([axis_weights(start[0], start[2], SIDE // 2).T for start in _STARTS])
-_START_WINDOWS = np.stack([window_of(start)[::2, ::2] for start in _STARTS])

@@ -222,10 +222,10 @@ def frame_rows(key: str, shot_provenance: str, frames: Iterable[Any]) -> list[Ro
     return [{**asdict(frame), "shot_id": key, "position": position, "provenance": own} for position, frame in enumerate(frames)]
 
 
-def work_row(source: Row, step: str, num_frames: int, started: float, cores: float) -> Row:
-    """What one decode took; `started` and `cores` are perf_counter and process_time at its beginning."""
+def work_row(source: Row, step: str, num_frames: int, started: float, cores: float, *, num_decodes: int = 1) -> Row:
+    """What a step took for one source; `started` and `cores` are perf_counter and process_time at its beginning."""
     return {
-        "source_id": source["source_id"], "step": step, "num_decodes": 1, "num_frames": num_frames,
+        "source_id": source["source_id"], "step": step, "num_decodes": num_decodes, "num_frames": num_frames,
         "wall_s": time.perf_counter() - started, "core_s": time.process_time() - cores,
         "provenance": provenance("work-1", step, [source["provenance"]]),
     }  # fmt: skip

@@ -1,14 +1,14 @@
 """Copies among shots: which shot repeats which earlier one, and which shot of every group stays.
 
 A batch is matched once: its descriptors ask the index for their nearest ones among all earlier batches, the shots that answer are
-aligned in time and place (see `alignment`), and what proves to be a copy is a row of `matches`. Earlier batches are not read again.
-Within the batch every pair whose descriptors come close is aligned too. Groups follow from all matches: connected shots, of which the
+aligned in time and place (see `alignment`), and what proves to be a copy is a row of `matches`. Of earlier batches only those shots are
+read. Within the batch every pair whose descriptors come close is aligned too. Groups follow from all matches: connected shots, of which the
 best stays.
 """
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,11 +16,11 @@ import numpy as np
 
 from skyreels_platform.curation.alignment import ALIGNMENT_VERSION, Alignment, align
 from skyreels_platform.curation.fingerprint import FINGERPRINT_VERSION
-from skyreels_platform.curation.fingerprint_store import FingerprintStore, StoredShot
+from skyreels_platform.curation.fingerprint_store import FingerprintStore, Neighbours, StoredShot
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.provenance import hash_json, provenance
 
-DEDUP_VERSION = "dedup-1"
+DEDUP_VERSION = "dedup-2"
 """Raise it when the same fingerprints would give other matches or groups."""
 
 Row = dict[str, Any]
@@ -36,10 +36,15 @@ class DedupSettings:
     """Cosine of two descriptors from which their shots are aligned."""
     neighbours: int = 24
     """Nearest descriptors that each descriptor asks for."""
-    candidates: int = 6
-    """Shots that each shot is aligned with at least, if as many answered: those that answered most often first."""
-    most_candidates: int = 24
-    """Shots that it is aligned with at most: further ones with a descriptor that is `certain`, for shots of which there are many copies."""
+    support: float = 0.05
+    """By which the best answers to a shot's descriptors must exceed `near` on average, for the shot that gave them to be aligned.
+    Copies reach 0.2, but for those under a large overlay."""
+    striking: float = 0.8
+    """Cosine of two descriptors from which their shots are aligned whatever the others say: one may hold a short part of the other."""
+    candidates: int = 16
+    """Shots that each shot is aligned with at most: those that answered best first."""
+    most_candidates: int = 32
+    """The same for shots of which there are many copies: further ones need a descriptor that is `certain`."""
     certain: float = 0.93
     """Cosine of two descriptors that unlike shots rarely reach."""
     overlap: float = 0.5
@@ -104,26 +109,18 @@ def find_duplicates(home: Home, store: FingerprintStore, settings: DedupSettings
 def match_batch(store: FingerprintStore, batch: str, settings: DedupSettings = DedupSettings()) -> MatchResult:
     """Find what a batch's shots repeat, of earlier batches and of the batch itself; then index its descriptors."""
     owners, vectors = store.vectors_of(batch)
-    votes: dict[str, dict[str, _Votes]] = defaultdict(lambda: defaultdict(_Votes))
-    for number, other, cosine in store.search(vectors, batch=batch, count=settings.neighbours):
-        if cosine >= settings.near:
-            votes[owners[number]][other].add(cosine, settings.near)
-    for number, other, cosine in _neighbours_within(owners, vectors, settings):
-        votes[owners[number]][other].add(cosine, settings.near)
-    shots = sorted(votes)
+    wanted = _candidates(np.array(owners, dtype=str), vectors, store.search(vectors, batch=batch, count=settings.neighbours), settings)
     rows: list[Row] = []
     num_compared = 0
-    for chunk in _chunks(shots, 64):
-        wanted = {shot: _strongest(votes[shot], settings) for shot in chunk}
-        loaded = store.load([*chunk, *itertools.chain.from_iterable(wanted.values())])
-        for shot, others in wanted.items():
-            for other in others:
-                if shot not in loaded or other not in loaded:
-                    continue
-                num_compared += 1
-                found = compare(loaded[shot], loaded[other])
-                if found is not None and found.similarity >= settings.similarity:
-                    rows.append({"shot_id": shot, "other_id": other, **asdict(found)})
+    for chunk in _chunks(sorted(wanted), 64):
+        loaded = store.load([*chunk, *itertools.chain.from_iterable(wanted[shot] for shot in chunk)])
+        for shot, other in [(asker, answerer) for asker in chunk for answerer in wanted[asker]]:
+            if shot not in loaded or other not in loaded:
+                continue
+            num_compared += 1
+            found = compare(loaded[shot], loaded[other])
+            if found is not None and found.similarity >= settings.similarity:
+                rows.append({"shot_id": shot, "other_id": other, **asdict(found)})
     store.index(batch, owners, vectors)
     return MatchResult(num_shots=len(set(owners)), num_compared=num_compared, rows=rows)
 
@@ -133,31 +130,47 @@ def compare(shot: StoredShot, other: StoredShot) -> Alignment | None:
     return align(shot.track, other.track) if shot.media == other.media else None
 
 
-def _neighbours_within(owners: Sequence[str], vectors: np.ndarray, settings: DedupSettings) -> Iterable[tuple[int, str, float]]:
+def _candidates(owners: np.ndarray, vectors: np.ndarray, found: Neighbours, settings: DedupSettings) -> dict[str, list[str]]:
+    """Shot -> the shots that it is aligned with, those whose descriptors answer its own best first.
+
+    owners: (q,) shot of each of `vectors`, (q, dimensions). found: what the index answered from earlier batches.
+    """
+    rows, others, cosines = _joined(found, _neighbours_within(owners, vectors, settings))
+    close = cosines >= settings.near
+    names, other = np.unique(others[close], return_inverse=True)
+    shots, shot, sizes = np.unique(owners, return_inverse=True, return_counts=True)
+    # the best answer of each other shot to each descriptor, then over the descriptors of a shot
+    answers, place = np.unique(rows[close].astype(np.int64) * len(names) + other, return_inverse=True)
+    best = np.zeros(len(answers))
+    np.maximum.at(best, place, cosines[close])
+    pairs, place = np.unique(shot[answers // max(1, len(names))] * len(names) + answers % max(1, len(names)), return_inverse=True)
+    total, top = np.bincount(place, best - settings.near, len(pairs)), np.zeros(len(pairs))
+    np.maximum.at(top, place, best)
+    asker, answerer = pairs // max(1, len(names)), pairs % max(1, len(names))
+    is_strong = (total / sizes[asker] >= settings.support) | (top >= settings.striking)
+    wanted: dict[str, list[str]] = {}
+    for pair in np.lexsort((answerer, -total, asker)):
+        mine = wanted.setdefault(str(shots[asker[pair]]), []) if is_strong[pair] else []
+        is_further = settings.candidates <= len(mine) < settings.most_candidates and top[pair] >= settings.certain
+        if is_strong[pair] and (len(mine) < settings.candidates or is_further):
+            mine.append(str(names[answerer[pair]]))
+    return wanted
+
+
+def _neighbours_within(owners: np.ndarray, vectors: np.ndarray, settings: DedupSettings) -> Neighbours:
     """Close descriptors of other shots of the same batch; the shot of the larger id asks, so that each pair comes once."""
-    names, numbers = np.unique(np.array(owners, dtype=str), return_inverse=True)
+    parts: list[Neighbours] = [Neighbours.none()]
     for first in range(0, len(vectors), 1024):
         cosines = vectors[first : first + 1024] @ vectors.T
-        rows, columns = np.nonzero((cosines >= settings.near) & (numbers[None, :] < numbers[first : first + 1024, None]))
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-            yield first + row, str(names[numbers[column]]), float(cosines[row, column])
+        rows, columns = np.nonzero(cosines >= settings.near)
+        is_later = owners[columns] < owners[first + rows]
+        rows, columns = rows[is_later], columns[is_later]
+        parts.append(Neighbours(rows + first, owners[columns], cosines[rows, columns]))
+    return _joined(*parts)
 
 
-class _Votes:
-    """How well another shot's descriptors answer those of one shot."""
-
-    def __init__(self) -> None:
-        self.total, self.best = 0.0, 0.0
-
-    def add(self, cosine: float, near: float) -> None:
-        self.total += cosine - near
-        self.best = max(self.best, cosine)
-
-
-def _strongest(votes: Mapping[str, _Votes], settings: DedupSettings) -> list[str]:
-    ranked = sorted(votes, key=lambda other: (-votes[other].total, other))
-    further = [other for other in ranked[settings.candidates :] if votes[other].best >= settings.certain]
-    return [*ranked[: settings.candidates], *further][: settings.most_candidates]
+def _joined(*parts: Neighbours) -> Neighbours:
+    return Neighbours(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def group_shots(home: Home, settings: DedupSettings = DedupSettings()) -> list[Row]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +48,22 @@ class StoredShot:
     media: str
     """video | image."""
     track: Track
+
+
+class Neighbours(NamedTuple):
+    """What an index answered: three arrays of one length."""
+
+    rows: np.ndarray
+    """(n,) int64, which of the vectors that were asked for."""
+    shot_ids: np.ndarray
+    """(n,) str, the shot whose descriptor is near."""
+    cosines: np.ndarray
+    """(n,) float."""
+
+    @classmethod
+    def none(cls) -> Self:
+        """No answer."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, str), np.zeros(0))
 
 
 class FingerprintStore:
@@ -118,12 +134,12 @@ class FingerprintStore:
         rows = self._read("fingerprints", f"shot_id IN ({_texts(wanted)})", columns) if wanted else []
         return {row["shot_id"]: _stored(row) for row in rows}
 
-    def search(self, vectors: np.ndarray, *, batch: str, count: int) -> list[tuple[int, str, float]]:
-        """Nearest descriptors among the batches before `batch`: (row of `vectors`, shot id, cosine), at most `count` each."""
+    def search(self, vectors: np.ndarray, *, batch: str, count: int) -> Neighbours:
+        """The nearest descriptors among the batches before `batch`, at most `count` for each vector."""
         table = self._existing(self._name("descriptors"))
+        parts = [Neighbours.none()]
         if table is None or not len(vectors):
-            return []
-        found: list[tuple[int, str, float]] = []
+            return parts[0]
         is_latest = not table.count_rows(f"batch >= {_texts([batch])}")
         for first in range(0, len(vectors), 1024):
             query = table.search(list(vectors[first : first + 1024])).distance_type("l2").nprobes(PROBES).limit(count)
@@ -131,9 +147,9 @@ class FingerprintStore:
                 query = query.where(f"batch < {_texts([batch])}", prefilter=True)
             rows = query.select(["shot_id", "_distance"]).to_arrow()
             numbers = rows["query_index"].to_numpy() if "query_index" in rows.column_names else np.zeros(rows.num_rows, int)
-            cosines = 1 - rows["_distance"].to_numpy() / 2
-            found += zip((numbers + first).tolist(), rows["shot_id"].to_pylist(), cosines.tolist(), strict=True)
-        return found
+            ids = rows["shot_id"].to_numpy(zero_copy_only=False).astype(str)
+            parts.append(Neighbours(numbers.astype(np.int64) + first, ids, 1 - rows["_distance"].to_numpy() / 2))
+        return Neighbours(*map(np.concatenate, zip(*parts, strict=True)))
 
     def index(self, batch: str, owners: Sequence[str], vectors: np.ndarray) -> None:
         """Make these the only descriptors of a batch, and let the index know them."""

@@ -4,8 +4,8 @@
   outside the middle.
 - Change: where things move, what changes in one must change in the other. A static overlay does not change at all, another take's
   subject changes otherwise.
-- Light and colour: one change of contrast and brightness must explain those of the other.
-- Doubt: a picture that shows one thing on a plain wall fits many others after some crop and speed, so more is asked of it.
+- Light and colour: one change of contrast and brightness must explain those of the other, and what is covered may not show bright
+  colours in one of them only: those are a subject that stands elsewhere, while subtitles and logos are grey.
 
 Source: our choice throughout; the bounds are those that part copies from other takes in `benchmarks/dedup.py`.
 """
@@ -25,8 +25,7 @@ _STILL = 0.2  # change over contrast below which a shot counts as still
 _GAINS, _MOST_SHIFT = (0.6, 1.67), 56.0  # contrast and levels of middle grey that a grade may change
 _COLOURS, _MOMENT_COLOURS = 7.0, 9.0  # levels of 255 by which a copy's colours may differ, on average over time and at single moments
 _NEARBY_S = 0.26  # half of what lies between two moments whose colours are known
-_SPARSE = 0.35  # detail below which any ball on a wall fits another one after some crop and speed: then more is asked for
-_SPARSE_COLOURS, _SPARSE_DOUBT = 2.75, 0.1  # taken from the similarity
+_COVERED_COLOURS = 10.0  # the same at single moments in the part that may be covered
 
 
 def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
@@ -42,12 +41,11 @@ def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
     kept = _uncovered(_blocks((one - two) ** 2).sum(axis=0))
     window = window * np.kron(kept, np.ones((SIDE // _GRID, SIDE // _GRID), np.float32))
     gain, shift = _grade(here, there, window)
-    detail = (_detail(here, kept) + _detail(there, kept)) / 2
-    is_doubtful = detail < _SPARSE and not _is_same_view(line, frame)
     if not _GAINS[0] <= gain <= _GAINS[1] or abs(shift) > _MOST_SHIFT:
         return 0.0
-    on_average, at_moments = _colour_differences(shot, other, line, frame, kept, gain)
-    if on_average > (_SPARSE_COLOURS if is_doubtful else _COLOURS) or at_moments > _MOMENT_COLOURS:
+    difference = _colour_differences(shot, other, line, frame, gain)
+    on_average, at_moments, covered = (_root(part) for part in (difference.mean(axis=0)[kept], difference[:, kept], difference[:, ~kept]))
+    if on_average > _COLOURS or at_moments > _MOMENT_COLOURS or covered > _COVERED_COLOURS:
         return 0.0
     one, two = _normal(here, window), _normal(there, window)
     whole, worst, _, _ = _agreement(one, two, kept)
@@ -56,7 +54,7 @@ def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
     shares = [whole, 1 - _WORST_WEIGHT * (1 - worst)]
     if change / np.sqrt(max(float(window.sum()), 1.0) * len(one)) >= _STILL:
         shares += [1 - _CHANGE_WEIGHT * (1 - correlation), 1 - _WORST_CHANGE_WEIGHT * (1 - worst_change)]
-    return max(0.0, min(shares) - (_SPARSE_DOUBT if is_doubtful else 0.0))
+    return max(0.0, min(shares))
 
 
 def _agreement(one: np.ndarray, two: np.ndarray, kept: np.ndarray) -> tuple[float, float, float, float]:
@@ -68,11 +66,6 @@ def _agreement(one: np.ndarray, two: np.ndarray, kept: np.ndarray) -> tuple[floa
     correlation = float((one * two).sum(dtype=np.float64)) / (lengths[0] * lengths[1] + 1e-9)
     worst = float(local[: max(1, int(_WORST * len(local)))].mean())
     return 1 - float(error.sum() / (sight.sum() + 1e-6)), worst, correlation, max(lengths)
-
-
-def _is_same_view(line: Line, frame: np.ndarray) -> bool:
-    """Whether nothing was cropped and the speed is the same: then little had to be assumed to bring the pictures together."""
-    return abs(np.log2(line.speed)) < 0.04 and float(np.abs(frame[:2] - 1).max()) < 0.03 and float(np.abs(frame[2:]).max()) < 1
 
 
 def _grade(here: np.ndarray, there: np.ndarray, window: np.ndarray) -> tuple[float, float]:
@@ -87,18 +80,10 @@ def _grade(here: np.ndarray, there: np.ndarray, window: np.ndarray) -> tuple[flo
     return gain, float((means[1] + gain * (128 - means[0])).mean()) - 128
 
 
-def _detail(pictures: np.ndarray, kept: np.ndarray) -> float:
-    """Share of the picture over which its edges are spread: 1 where all blocks have as many, near 0 for one ball on a plain wall."""
-    down, across = np.gradient(pictures, axis=(1, 2))
-    strength = _blocks(down * down + across * across).sum(axis=0, dtype=np.float64)[kept]
-    return float(strength.sum() ** 2 / ((strength * strength).sum() * strength.size + 1e-9))
-
-
-def _colour_differences(shot: Track, other: Track, line: Line, frame: np.ndarray, kept: np.ndarray, gain: float) -> tuple[float, float]:
-    """Levels of 255 by which the colours of the kept blocks differ after a change of contrast: of their means over the shared part,
-    and at single moments."""
+def _colour_differences(shot: Track, other: Track, line: Line, frame: np.ndarray, gain: float) -> np.ndarray:
+    """(moments, _GRID, _GRID, 2) levels of 255 by which the blocks' colours differ after a change of contrast; 0 if none are known."""
     if not len(shot.marks) or not len(other.marks):
-        return 0.0, 0.0
+        return np.zeros((1, COLOUR_SIDE, COLOUR_SIDE, 2))
     begin, end = line.span(shot, other)
     times = shot.times[shot.marks]
     inside = (times >= begin - _NEARBY_S) & (times <= end + _NEARBY_S)
@@ -109,9 +94,12 @@ def _colour_differences(shot: Track, other: Track, line: Line, frame: np.ndarray
     rows, columns = (axis_weights(frame[axis], frame[axis + 2], COLOUR_SIDE) for axis in (1, 0))
     there = between(other.times[other.marks], other.colours.astype(np.float64) - 128, wanted)
     there = np.einsum("ay,nyxc,bx->nabc", rows, there, columns)
-    differences = (there - gain * here)[:, kept] / max(gain, 1.0)
-    mean = differences.mean(axis=0)
-    return float(np.sqrt((mean * mean).mean())), float(np.sqrt((differences * differences).mean()))
+    return (there - gain * here) / max(gain, 1.0)
+
+
+def _root(values: np.ndarray) -> float:
+    """Root of the mean square; 0 of nothing."""
+    return float(np.sqrt((values * values).mean())) if values.size else 0.0
 
 
 def _normal(pictures: np.ndarray, window: np.ndarray) -> np.ndarray:

@@ -130,7 +130,8 @@ def _repeated(text: str, count: int) -> pa.Array:
 
 def set_gate(home: Home, batch: str, gate: str, *, passed: bool, reason: str) -> None:
     """Record the standing of one gate for one batch; other gates of the batch keep theirs."""
-    row = {"batch": batch, "gate": gate, "passed": passed, "reason": reason, "provenance": _judged(home, batch, gate)}
+    judged = home.ledger.rows(GATES[gate], {"batch": batch}, ["provenance"])["provenance"].to_pylist()
+    row = {"batch": batch, "gate": gate, "passed": passed, "reason": reason, "provenance": _judged(judged)}
     home.ledger.merge("gates", [row])
 
 
@@ -138,26 +139,37 @@ def failed_gates(home: Home) -> dict[str, str]:
     """Batch -> why it is held back: a gate that does not hold, was never checked, or was checked before its rows changed."""
     batches = set(home.ledger.rows("files", columns=["batch"])["batch"].to_pylist())
     standing = {(row["batch"], row["gate"]): row for row in home.ledger.rows("gates").to_pylist()}
+    judged = {gate: _judged_by_batch(home, table) for gate, table in GATES.items()}
     failed = {}
     for batch in sorted(batches):
-        problems = [problem for gate in GATES if (problem := _problem(home, batch, gate, standing.get((batch, gate))))]
+        problems = [
+            problem for gate in GATES if (problem := _problem(gate, standing.get((batch, gate)), judged[gate].get(batch, _judged([]))))
+        ]
         if problems:
             failed[batch] = "; ".join(problems)
     return failed
 
 
-def _problem(home: Home, batch: str, gate: str, row: Row | None) -> str | None:
+def _problem(gate: str, row: Row | None, judged: str) -> str | None:
     if row is None:
         return f"{gate}: not checked"
     if not row["passed"]:
         return f"{gate}: {row['reason']}"
-    return None if row["provenance"] == _judged(home, batch, gate) else f"{gate}: checked before its rows changed"
+    return None if row["provenance"] == judged else f"{gate}: checked before its rows changed"
 
 
-def _judged(home: Home, batch: str, gate: str) -> str:
-    """Provenance of the rows that a gate judges."""
-    rows = home.ledger.rows(GATES[gate], {"batch": batch}, ["provenance"])
-    return provenance("gates-1", {}, rows["provenance"].to_pylist())
+def _judged(parents: list[str]) -> str:
+    """Provenance of the rows that a gate judges, in order of their keys."""
+    return provenance("gates-1", {}, parents)
+
+
+def _judged_by_batch(home: Home, table: str) -> dict[str, str]:
+    """The same of all batches at once: one read, however many there are."""
+    parents: dict[str, list[str]] = {}
+    rows = home.ledger.rows(table, columns=["batch", "provenance"])
+    for batch, own in zip(rows["batch"].to_pylist(), rows["provenance"].to_pylist(), strict=True):
+        parents.setdefault(batch, []).append(own)
+    return {batch: _judged(found) for batch, found in parents.items()}
 
 
 def shots_gate(home: Home, batch: str) -> tuple[bool, str]:

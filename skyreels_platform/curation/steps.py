@@ -76,7 +76,10 @@ def run_step(
 
 def count_work(home: Home, rows: Iterable[Row]) -> list[Row]:
     """Rows of `work` of one run with the decodes of earlier runs added."""
-    before = {(row["source_id"], row["step"]): row["num_decodes"] for row in home.ledger.rows("work").to_pylist()}
+    rows = list(rows)
+    columns = ["source_id", "step", "num_decodes"]
+    stored = home.ledger.rows("work", {"batch": sorted({row["batch"] for row in rows})}, columns).to_pylist()
+    before = {(row["source_id"], row["step"]): row["num_decodes"] for row in stored}
     return [{**row, "num_decodes": row["num_decodes"] + before.get((row["source_id"], row["step"]), 0)} for row in rows]
 
 

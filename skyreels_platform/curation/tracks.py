@@ -33,6 +33,16 @@ class Track:
     def coarse(self) -> np.ndarray:
         return coarse_of(self.even)
 
+    @cached_property
+    def spread(self) -> float:
+        """Share of a picture over which its edges are spread, on average: 0.8 for a full set, 0.3 for one ball on a plain wall."""
+        shown = self.pictures[~self.is_flat][:: max(1, len(self.pictures) // 16)].astype(np.float32)
+        if not len(shown):
+            return 0.0
+        down, across = slopes(shown)
+        cells = (down * down + across * across).reshape(len(shown), 8, SIDE // 8, 8, SIDE // 8).sum(axis=(2, 4)).reshape(len(shown), 64)
+        return float((np.sqrt(cells).sum(axis=1) ** 2 / (cells.sum(axis=1) * 64 + 1e-9)).mean())
+
     @property
     def step_s(self) -> float:
         return float(self.times[-1] - self.times[0]) / (len(self.times) - 1) if len(self.times) > 1 else 1.0
@@ -95,9 +105,19 @@ def window_of(frame: np.ndarray) -> np.ndarray:
     return (inside[0][:, None] & inside[1][None, :]).astype(np.float32)
 
 
+def slopes(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Central differences downwards and across; `np.gradient` gives the same in five times the time."""
+    down, across = np.empty_like(pictures), np.empty_like(pictures)
+    down[:, 1:-1] = (pictures[:, 2:] - pictures[:, :-2]) / 2
+    down[:, 0], down[:, -1] = pictures[:, 1] - pictures[:, 0], pictures[:, -1] - pictures[:, -2]
+    across[:, :, 1:-1] = (pictures[:, :, 2:] - pictures[:, :, :-2]) / 2
+    across[:, :, 0], across[:, :, -1] = pictures[:, :, 1] - pictures[:, :, 0], pictures[:, :, -1] - pictures[:, :, -2]
+    return down, across
+
+
 def coarse_of(even: np.ndarray) -> np.ndarray:
     """(n, _COARSE ** 2) of zero mean and unit length, or zero."""
-    small = np.einsum("ay,nyx,bx->nab", _SHRINK, even, _SHRINK, optimize=True).reshape(len(even), _COARSE * _COARSE)
+    small = (_SHRINK @ even @ _SHRINK.T).reshape(len(even), _COARSE * _COARSE)
     small -= small.mean(axis=1, keepdims=True)
     return small / (np.sqrt((small * small).sum(axis=1, keepdims=True)) + 1e-3)
 

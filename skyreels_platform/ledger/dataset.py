@@ -6,12 +6,16 @@ list on top of the version that it was planned on, with `max_retries=0`: Lance t
 (rename without replacement on disk, conditional put on S3) and else raises a conflict, upon which the change is planned anew.
 Fragments that a change does not touch keep their data files. A killed writer leaves the old version in force, and files that
 Lance removes after a week.
+
+Which partitions (batches, stages, runs) a fragment holds is written down with every version, in the metadata of its schema: work
+on one batch opens the files of that batch, however many other batches there are.
 """
 
+import json
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +29,7 @@ from skyreels_platform.ledger.tables import TableSpec
 NUM_ATTEMPTS = 200  # each lost race means that another writer got through, so this many writers can start at once
 KEEP_VERSIONS_S = 7 * 24 * 3600
 CLEAN_EVERY = 100  # commits
+_HELD = b"partitions"  # of the schema's metadata: first data file of a fragment -> partitions that it holds rows of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,23 @@ class TableFile:
             raise LedgerError(f"{self.uri}: the table cannot be read: {error}") from error
         return self._with_all_columns(dataset)
 
+    def held(self, dataset: Any) -> dict[int, list[str]]:
+        """Fragment id -> partitions that it holds rows of, and perhaps some more. Only fragments that an older version of this
+        platform wrote are looked at; the next commit writes down what was found."""
+        parts = dataset.get_fragments()
+        if self.spec.partition is None:
+            return {part.fragment_id: [] for part in parts}
+        known: dict[str, list[str]] = json.loads((dataset.schema.metadata or {}).get(_HELD, b"{}"))
+        return {
+            part.fragment_id: known[name] if (name := _file_of(part.metadata)) in known else _look(dataset, part, self.spec.partition)
+            for part in parts
+        }
+
+    def fragments_of(self, dataset: Any, partitions: Iterable[str]) -> list[Any]:
+        """The fragments that may hold rows of some partitions."""
+        wanted, held = set(partitions), self.held(dataset)
+        return [part for part in dataset.get_fragments() if not wanted.isdisjoint(held[part.fragment_id])]
+
     def swap(self, plan: Callable[[Any], Change | None]) -> int:
         """Apply `plan(dataset)` to the latest version in one atomic commit; None changes nothing. Returns the version.
 
@@ -88,7 +110,7 @@ class TableFile:
             data = change.add.select(dataset.schema.names).cast(dataset.schema)
             added = write_fragments(data, self.uri, mode="append", schema=dataset.schema, storage_options=self.storage_options)
         self._flush("data", [file.path for fragment in added for file in fragment.files])
-        operation = LanceOperation.Overwrite(dataset.schema, kept + added)
+        operation = LanceOperation.Overwrite(self._described(dataset, kept, added, change.add), kept + added)
         try:
             committed = LanceDataset.commit(
                 self.uri, operation, read_version=dataset.version, max_retries=0, storage_options=self.storage_options
@@ -97,6 +119,15 @@ class TableFile:
             return None
         self._flush("_versions", [f"{2**64 - 1 - committed.version:020d}.manifest"])
         return committed.version
+
+    def _described(self, dataset: Any, kept: list[Any], added: list[Any], rows: pa.Table) -> pa.Schema:
+        """The schema, with what each fragment holds in its metadata."""
+        if self.spec.partition is None:
+            return dataset.schema
+        held = self.held(dataset)
+        new = sorted(rows[self.spec.partition].unique().to_pylist())
+        described = {_file_of(part): held[part.id] for part in kept} | {_file_of(part): new for part in added}
+        return dataset.schema.with_metadata({_HELD: json.dumps(described, separators=(",", ":"))})
 
     def _create(self) -> Any:
         import lance
@@ -141,3 +172,15 @@ class TableFile:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _file_of(fragment: Any) -> str:
+    """What names a fragment: the file that it was written to, which never changes."""
+    return fragment.files[0].path
+
+
+def _look(dataset: Any, part: Any, column: str) -> list[str]:
+    found: set[str] = set()
+    for rows in dataset.scanner(columns=[column], fragments=[part]).to_batches():
+        found.update(rows[column].unique().to_pylist())
+    return sorted(found)

@@ -29,7 +29,7 @@ Where = str | Mapping[str, Any] | None
 """Which rows: an SQL condition, or column -> value, None for null, or a list of values, any of which may hold."""
 
 SMALL_FRAGMENT = 1024
-"""Rows. `merge` rewrites fragments below this size, so that thousands of one-row merges do not leave thousands of files."""
+"""Rows. Fragments below this size are written together, so that thousands of small commits do not leave thousands of files."""
 
 
 class Ledger:
@@ -48,11 +48,14 @@ class Ledger:
         wanted = list(spec.schema.names if columns is None else columns)
         check_columns(spec, wanted)
         condition = _condition(spec, where)
-        dataset = self._file(spec).open()
-        if dataset is None:
+        file = self._file(spec)
+        dataset = file.open()
+        parts = None if dataset is None else _parts_of(file, dataset, where)
+        if dataset is None or parts == []:
             return spec.schema.empty_table().select(wanted)
+        columns = list(dict.fromkeys([*wanted, *spec.key]))
         try:
-            found = dataset.scanner(columns=list(dict.fromkeys([*wanted, *spec.key])), filter=condition).to_table()
+            found = dataset.scanner(columns=columns, filter=condition, fragments=parts).to_table().replace_schema_metadata()
         except (ValueError, OSError) as error:
             raise LedgerError(f"{table}: rows where {condition} cannot be read: {error}") from error
         return sort_by_key(spec, found).select(wanted)
@@ -71,20 +74,23 @@ class Ledger:
             if value != partition_value:
                 raise LedgerError(f"{table}.{spec.partition} = {value!r} in a replacement of {partition_value!r}; write it apart")
         inside = _condition(spec, {spec.partition: partition_value})
+        file = self._file(spec)
 
         def plan(dataset: Any) -> Change | None:
-            stored = dataset.scanner(filter=inside, with_row_address=True).to_table()
+            parts = file.fragments_of(dataset, [partition_value])
+            stored = _scan(dataset, spec, parts, filter=inside)
             if sort_by_key(spec, stored.select(spec.schema.names)).equals(new):
                 return None
             if only_if_absent and stored.num_rows:
                 raise LedgerError(f"{table}: {inside} already has {stored.num_rows} rows")
-            if spec.partition not in spec.key:
-                _refuse_foreign_keys(spec, _find_keys(dataset, spec, new, f"NOT ({inside})"))
+            if spec.partition not in spec.key and not spec.is_inherited:
+                _refuse_foreign_keys(spec, _find_keys(dataset, spec, new, dataset.get_fragments(), f"NOT ({inside})"))
             touched = _fragments(stored["_rowaddr"])
-            stays = dataset.scanner(filter=f"NOT ({inside})", fragments=_select(dataset, touched)).to_table()
+            touched |= _small(dataset, touched, new.num_rows)
+            stays = _scan(dataset, spec, _select(dataset, touched), filter=f"NOT ({inside})")
             return Change(drop=touched, add=pa.concat_tables([stays.select(spec.schema.names), new]))
 
-        return self._file(spec).swap(plan)
+        return file.swap(plan)
 
     def merge(self, table: str, rows: Rows) -> int:
         """Add rows; a row whose key is there takes its place. One atomic commit. Returns the table's version.
@@ -93,23 +99,28 @@ class Ledger:
         """
         spec = _spec(table)
         new = check_rows(spec, rows)
+        file = self._file(spec)
 
         def plan(dataset: Any) -> Change | None:
-            found = _find_keys(dataset, spec, new, None)
+            is_confined = spec.partition is not None and (spec.is_inherited or spec.partition in spec.key)
+            own = file.fragments_of(dataset, new[str(spec.partition)].unique().to_pylist()) if is_confined else dataset.get_fragments()
+            found = _find_keys(dataset, spec, new, own, None)
             if spec.partition is not None and spec.partition not in spec.key:
-                own = new.select([*spec.key, spec.partition])
-                _refuse_foreign_keys(spec, found.join(own, [*spec.key, spec.partition], join_type="left anti"))
+                mine = new.select([*spec.key, spec.partition])
+                _refuse_foreign_keys(spec, found.join(mine, [*spec.key, spec.partition], join_type="left anti"))
             touched = _fragments(found["_rowaddr"])
             if spec.partition is None:
                 touched |= {part.fragment_id for part in dataset.get_fragments() if part.count_rows() < SMALL_FRAGMENT}
-            stored = dataset.scanner(with_row_address=True, fragments=_select(dataset, touched)).to_table()
+            else:
+                touched |= _small(dataset, touched, new.num_rows, {part.fragment_id for part in own} if is_confined else set())
+            stored = _scan(dataset, spec, _select(dataset, touched))
             is_old = pc.is_in(stored["_rowaddr"], value_set=found["_rowaddr"])
             stored = stored.select(spec.schema.names)
             if sort_by_key(spec, stored.filter(is_old)).equals(new):
                 return None
             return Change(drop=touched, add=pa.concat_tables([stored.filter(pc.invert(is_old)), new]))
 
-        return self._file(spec).swap(plan)
+        return file.swap(plan)
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Run a SELECT over all tables in DuckDB; `$name` in the text stands for a parameter. Without ORDER BY, in no order.
@@ -169,13 +180,29 @@ def _literal(value: Any) -> str:
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value).lower()
 
 
-def _find_keys(dataset: Any, spec: TableSpec, rows: pa.Table, condition: str | None) -> pa.Table:
-    """Key, partition and row address of the stored rows that have the key of one of `rows`. Streams the key columns."""
+def _parts_of(file: TableFile, dataset: Any, where: Where) -> list[Any] | None:
+    """The fragments that can hold the rows; None for all of them."""
+    column = file.spec.partition
+    if column is None or where is None or isinstance(where, str) or where.get(column) is None:
+        return None
+    value = where[column]
+    return file.fragments_of(dataset, value if isinstance(value, list | tuple | set | frozenset) else [value])
+
+
+def _scan(dataset: Any, spec: TableSpec, parts: list[Any], **options: Any) -> pa.Table:
+    """All columns and the row addresses of some fragments' rows."""
+    if not parts:
+        return pa.schema([*spec.schema, pa.field("_rowaddr", pa.uint64())]).empty_table()
+    return dataset.scanner(with_row_address=True, fragments=parts, **options).to_table().replace_schema_metadata()
+
+
+def _find_keys(dataset: Any, spec: TableSpec, rows: pa.Table, parts: list[Any], condition: str | None) -> pa.Table:
+    """Key, partition and row address of the rows in some fragments that have the key of one of `rows`. Streams the key columns."""
     columns = list(dict.fromkeys([*spec.key, *([spec.partition] if spec.partition else [])]))
     first = rows[spec.key[0]]
-    scanner = dataset.scanner(columns=columns, filter=condition, with_row_address=True)
-    batches = [batch.filter(pc.is_in(batch[spec.key[0]], value_set=first)) for batch in scanner.to_batches()]
     schema = pa.schema([*(spec.schema.field(column) for column in columns), pa.field("_rowaddr", pa.uint64())])
+    scanned = dataset.scanner(columns=columns, filter=condition, with_row_address=True, fragments=parts).to_batches() if parts else []
+    batches = [batch.filter(pc.is_in(batch[spec.key[0]], value_set=first)) for batch in scanned]
     found = pa.Table.from_batches(batches).cast(schema) if batches else schema.empty_table()
     return found.join(rows.select(list(spec.key)), list(spec.key), join_type="left semi")
 
@@ -190,6 +217,25 @@ def _refuse_foreign_keys(spec: TableSpec, found: pa.Table) -> None:
 def _fragments(addresses: pa.ChunkedArray) -> set[int]:
     """Ids of the fragments that hold these rows: the upper 32 bits of a row's address."""
     return set(pc.unique(pc.shift_right(addresses, pa.scalar(32, pa.uint64()))).to_pylist())
+
+
+def _small(dataset: Any, touched: set[int], num_new: int, own: Iterable[int] = ()) -> set[int]:
+    """Fragments that a change of a partitioned table takes in, so that many small commits do not leave as many files.
+
+    Taken are, from the smallest on, those that are no larger than what is written anyway: a row is written again only into a
+    fragment of twice the size, and there are as many sizes as powers of two. Fragments of `own` partitions may have any size, others
+    are left alone from SMALL_FRAGMENT rows on.
+    """
+    sizes = sorted((part.count_rows(), part.fragment_id) for part in dataset.get_fragments())
+    written = num_new + sum(size for size, number in sizes if number in touched)
+    own, taken = set(own), set()
+    for size, number in sizes:
+        if size > written:
+            break
+        if number not in touched and (size < SMALL_FRAGMENT or number in own):
+            taken.add(number)
+            written += size
+    return taken
 
 
 def _select(dataset: Any, fragment_ids: set[int]) -> list[Any]:

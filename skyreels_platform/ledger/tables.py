@@ -27,6 +27,12 @@ class TableSpec:
     schema: pa.Schema
     """Column names and types."""
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the key begins with the id of a source or shot, so that two partitions cannot bring the same one: a source belongs to the
+        first batch that brought it, and whatever is made from it goes to that batch. Then nobody has to look among all other rows."""
+        return self.partition == "batch" and "batch" not in self.key and self.name != "sources"
+
 
 def _table(name: str, grain: str, key: str, partition: str | None, /, **columns: pa.DataType) -> TableSpec:
     fields = [pa.field(column, kind) for column, kind in columns.items()]
@@ -83,7 +89,7 @@ TABLES: dict[str, TableSpec] = {
             image=_BYTES,      # JPEG, at most 256 px on the short side
         ),
         _table(
-            "work", "what one step spent on one source, over all its runs", "source_id step", None,
+            "work", "what one step spent on one source, over all its runs", "source_id step", "batch",
             source_id=_TEXT, step=_TEXT, batch=_TEXT, num_decodes=_INT,
             num_frames=_INT, wall_s=_REAL, core_s=_REAL,  # of the last run
         ),
