@@ -1,6 +1,7 @@
-"""A Ray cluster of two nodes on loopback, one of which is killed in the middle: `python -m tests.ray_cluster FILM FILM OUT`.
+"""A Ray cluster of two nodes on loopback, one of which is killed in the middle: `python -m tests.ray_cluster CALLS OUT`.
 
-A process of its own, because Ray leaves threads and handlers behind in whichever process uses it. Writes what was seen to OUT as a pickle.
+A process of its own, because Ray leaves threads and handlers behind in whichever process uses it. CALLS: a pickle of what
+`observe_source` is called with, once per source. Writes what was seen to OUT as a pickle.
 """
 
 import logging
@@ -16,18 +17,19 @@ from typing import Any
 import psutil
 
 from skyreels_platform.workers import Outcome
-from tests.worker_tasks import die_once, measure_film_slowly, misbehave
+from tests.worker_tasks import die_once, misbehave, observe_slowly
 
-NUM_CALLS = 12
+NUM_CALLS = 8
 NAP_S = 1.5
 LIMITS = {"memory_bytes": 1 << 30, "timeout_s": 30.0}
+WORK_LIMITS = {"memory_bytes": 3 << 30, "timeout_s": 240.0}  # of real work on a loaded machine
 HOSTILE = [("", 0), ("crash", 1), ("refuse", 2), ("raise", 3), ("exhaust", 4), ("", 5)]
 _NODE = {"num_cpus": 2, "object_store_memory": 80 << 20, "node_ip_address": "127.0.0.1", "include_dashboard": False}
 
 _QUICK = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}  # a dead node is noticed in seconds
 
 
-def main(films: list[str], out: Path) -> None:
+def main(calls: list[tuple[Any, ...]], out: Path) -> None:
     # below /tmp itself: the names of Ray's sockets may have 107 bytes
     temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     os.environ |= {
@@ -44,7 +46,7 @@ def main(films: list[str], out: Path) -> None:
         second = cluster.add_node(**_NODE)
         seen["seconds_to_start"] = time.monotonic() - started
         os.environ["RAY_ADDRESS"] = str(cluster.address)
-        _work(films, cluster, second, seen)
+        _work(calls, cluster, second, seen)
     finally:
         cluster.shutdown()
         shutil.rmtree(temporary, ignore_errors=True)
@@ -52,7 +54,7 @@ def main(films: list[str], out: Path) -> None:
     out.write_bytes(pickle.dumps(seen))
 
 
-def _work(films: list[str], cluster: Any, second: Any, seen: dict[str, Any]) -> None:
+def _work(sources: list[tuple[Any, ...]], cluster: Any, second: Any, seen: dict[str, Any]) -> None:
     import ray
 
     from skyreels_platform.ray_workers import RayWorkers
@@ -65,11 +67,11 @@ def _work(films: list[str], cluster: Any, second: Any, seen: dict[str, Any]) -> 
         seen["hostile"] = list(workers.map(misbehave, calls))
         seen["die_once"] = list(workers.map(die_once, [(str(Path(folder, "note")), 4)]))
     with tempfile.TemporaryDirectory() as folder:
-        calls = [(films[number % len(films)], number, NAP_S, folder) for number in range(NUM_CALLS)]
+        calls = [(sources[number % len(sources)], number, NAP_S, folder) for number in range(NUM_CALLS)]
         seen["raylets"] = {item.all_processes["raylet"][0].process.pid for item in (cluster.head_node, second)}
         node = second.all_processes["raylet"][0].process.pid
         outcomes: list[Outcome] = []
-        for outcome in workers.map(measure_film_slowly, calls):
+        for outcome in RayWorkers(**WORK_LIMITS).map(observe_slowly, calls):
             outcomes.append(outcome)
             if "killed" not in seen and (lost := _open_on(node, folder, outcomes)):
                 seen |= {"killed": lost, "answered": len(outcomes), "memory_bytes": _memory(), "listeners": _listeners()}
@@ -112,4 +114,4 @@ def _listeners() -> list[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:-1], Path(sys.argv[-1]))
+    main(pickle.loads(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]))

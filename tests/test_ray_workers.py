@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
+from resources.home import open_home
+from skyreels_platform.curation.batches import observe_source
+from skyreels_platform.curation.steps import ready_sources
 from skyreels_platform.errors import DecodeError, SkyreelsError
+from skyreels_platform.footage import list_footage
+from skyreels_platform.ingest import register_batch
+from skyreels_platform.media.intake import read_batch
 from skyreels_platform.ray_workers import RayWorkers, run_item
+from skyreels_platform.recipe import ShotSettings, SignalSettings
 from skyreels_platform.workers import LocalWorkers, Outcome, with_threads
 from tests.micro import ROOT, processes_of, render_footage
-from tests.ray_cluster import HOSTILE, LIMITS, NUM_CALLS
-from tests.worker_tasks import measure_film, misbehave
+from tests.ray_cluster import HOSTILE, LIMITS, NUM_CALLS, WORK_LIMITS
+from tests.worker_tasks import misbehave
 
 _LIMITS: dict[str, Any] = LIMITS
 
@@ -21,6 +28,25 @@ _LIMITS: dict[str, Any] = LIMITS
 def by_index(outcomes: list[Outcome]) -> dict[int, tuple[Any, type, str]]:
     assert len({outcome.index for outcome in outcomes}) == len(outcomes)
     return {outcome.index: (outcome.value, type(outcome.error), str(outcome.error)) for outcome in outcomes}
+
+
+def observations(folder: Path) -> list[tuple[Any, ...]]:
+    """What `observe_source` is called with for each of two ingested films."""
+    home = open_home(str(folder / "home"))
+    render_footage(folder / "films")
+    batch = register_batch(home.ledger, list_footage([folder / "films"], open_store=home.open_store))
+    assert batch
+    read_batch(home, batch)
+    shots, signals = ShotSettings(transnet=False, min_length_s=0.7, max_length_s=20.0), SignalSettings()
+    return [
+        (source, shots.model_dump(), signals.model_dump(), home.open_store, str(home.work)) for source in ready_sources(home, batch)
+    ]
+
+
+def without_times(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of a source without the seconds that it took."""
+    return {table: [{key: value for key, value in row.items() if key not in ("wall_s", "core_s")} for row in made]
+            for table, made in rows.items()}  # fmt: skip
 
 
 @pytest.mark.parametrize("address", ["", "local"])
@@ -49,11 +75,13 @@ def test_an_error_about_no_single_file_reaches_the_caller():
 
 @pytest.mark.slow  # two nodes need some 25 s of two free processors to start and to notice that one is gone
 def test_two_nodes_one_killed_midway_give_the_local_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    films = [str(path) for path in render_footage(tmp_path / "films")]
+    """The work on sources itself: shots, scores, crops, kept pictures and fingerprints of two films."""
+    calls = observations(tmp_path)
+    (tmp_path / "calls.pickle").write_bytes(pickle.dumps(calls))
     seen_path = tmp_path / "seen.pickle"
     monkeypatch.setenv("TEST_OF_RAY_WORKERS", str(tmp_path))  # by which everything that is left running is found
-    command = [sys.executable, "-m", "tests.ray_cluster", *films, str(seen_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    command = [sys.executable, "-m", "tests.ray_cluster", str(tmp_path / "calls.pickle"), str(seen_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert processes_of(tmp_path) == {}
     seen = pickle.loads(seen_path.read_bytes())
@@ -63,8 +91,12 @@ def test_two_nodes_one_killed_midway_give_the_local_rows(tmp_path: Path, monkeyp
     assert by_index(seen["hostile"]) == by_index(list(local.map(misbehave, HOSTILE)))
     assert isinstance(next(outcome.error for outcome in seen["hostile"] if outcome.index == 1), DecodeError)
     assert seen["die_once"] == [Outcome(index=0, value=8)]
-    calls = [(films[number % 2],) for number in range(NUM_CALLS)]
-    assert by_index(seen["outcomes"]) == by_index(list(local.map(measure_film, calls)))
+    worker = LocalWorkers(num_workers=1, **WORK_LIMITS)
+    rows = [without_times(outcome.value) for outcome in sorted(worker.map(observe_source, calls), key=lambda outcome: outcome.index)]
+    assert all(len(made["shots"]) == 3 and made["scores"] and made["fingerprints"] for made in rows)
+    assert sorted(outcome.index for outcome in seen["outcomes"]) == list(range(NUM_CALLS))
+    for outcome in seen["outcomes"]:
+        assert without_times(outcome.value) == rows[outcome.index % len(calls)]
 
     assert seen["num_workers"] == 4
     assert seen["raylets"] <= seen["nodes"], "both nodes had work"

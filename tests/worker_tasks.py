@@ -69,13 +69,15 @@ def threads() -> dict[str, Any]:
     return {"torch": torch.get_num_threads(), "cv2": cv2.getNumThreads(), "variable": os.environ["OMP_NUM_THREADS"]}
 
 
-def measure_film_slowly(path: str, number: int, seconds: float, folder: str) -> list[dict[str, Any]]:
-    """measure_film, after a while; leaves `number-process-node`, the node as its raylet's process: the parent of our parent."""
+def observe_slowly(call: tuple[Any, ...], number: int, seconds: float, folder: str) -> dict[str, list[dict[str, Any]]]:
+    """observe_source, after a while; leaves `number-process-node`, the node as its raylet's process: the parent of our parent."""
+    from skyreels_platform.curation.batches import observe_source
+
     worker = os.getppid()
     node = Path(f"/proc/{worker}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1]
     Path(folder, f"{number}-{os.getpid()}-{node}").touch()
     time.sleep(seconds)
-    return measure_film(path)
+    return observe_source(*call)
 
 
 def nap(seconds: float, number: int, folder: str = "") -> int:

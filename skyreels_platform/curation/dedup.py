@@ -81,18 +81,16 @@ def find_duplicates(home: Home, store: FingerprintStore, settings: DedupSettings
 
     A batch depends on all batches before it, so a changed one makes the later ones stale and a new one none.
     """
-    standing = {row["name"]: row["ref"] for row in home.ledger.rows("current").to_pylist()}
-    own, made, batches = "", 0, store.batches()
-    versions = [DEDUP_VERSION, ALIGNMENT_VERSION, FINGERPRINT_VERSION, store.backend]
-    for batch, content in batches.items():
-        own = provenance("matches", [versions, asdict(settings), batch, own], [content])
-        if standing.get(_name(batch)) == own:
+    standing = _standing(home)
+    made, batches = 0, _expected(store, settings)
+    for batch, own in batches.items():
+        if standing.get(batch) == own:
             continue
         result = match_batch(store, batch, settings)
         home.ledger.replace("matches", batch, [{**row, "batch": batch, "provenance": own} for row in result.rows])
         home.ledger.merge("current", [{"name": _name(batch), "ref": own, "provenance": own}])
         made += 1
-    for gone in sorted({name.partition("/")[2] for name in standing if name.startswith("matches/")} - batches.keys()):
+    for gone in sorted(standing.keys() - batches.keys()):
         home.ledger.replace("matches", gone, [])
     rows = group_shots(home, settings)
     parents = home.ledger.rows("matches", columns=["provenance"])["provenance"].to_pylist()
@@ -102,8 +100,42 @@ def find_duplicates(home: Home, store: FingerprintStore, settings: DedupSettings
     return DuplicateResult(
         num_batches=len(batches), num_matched=made, num_matches=home.ledger.rows("matches", columns=["shot_id"]).num_rows,
         num_groups=len(groups), num_duplicates=len(rows) - len(groups),
-        data_version=hash_json([own, [[row["shot_id"], row["kept_id"]] for row in rows]]),
+        data_version=hash_json([list(batches.values())[-1:], [[row["shot_id"], row["kept_id"]] for row in rows]]),
     )  # fmt: skip
+
+
+def forget_shots(home: Home, store: FingerprintStore, shot_ids: Iterable[str], settings: DedupSettings = DedupSettings()) -> int:
+    """Take shots out, as a takedown asks: their fingerprints, descriptors, matches and places in groups. Returns the fingerprints removed.
+
+    What others match stays found: no batch is matched again. Versions of the tables that still hold the rows are Lance's to remove.
+    """
+    gone, standing, expected = set(shot_ids), _standing(home), _expected(store, settings)
+    fresh = {batch for batch, own in expected.items() if standing.get(batch) == own}
+    num_removed = store.remove(gone)
+    for batch in home.ledger.query("SELECT DISTINCT batch FROM matches")["batch"].to_pylist():
+        rows = home.ledger.rows("matches", {"batch": batch}).to_pylist()
+        stays = [row for row in rows if gone.isdisjoint((row["shot_id"], row["other_id"]))]
+        if len(stays) < len(rows):
+            home.ledger.replace("matches", batch, stays)
+    pointers = {batch: own for batch, own in _expected(store, settings).items() if batch in fresh}
+    home.ledger.merge("current", [{"name": _name(batch), "ref": own, "provenance": own} for batch, own in pointers.items()])
+    find_duplicates(home, store, settings)
+    return num_removed
+
+
+def _standing(home: Home) -> dict[str, str]:
+    """Batch -> what its matches were made from."""
+    rows = home.ledger.rows("current", f"name LIKE '{_name('')}%'", ["name", "ref"]).to_pylist()
+    return {row["name"].removeprefix(_name("")): row["ref"] for row in rows}
+
+
+def _expected(store: FingerprintStore, settings: DedupSettings) -> dict[str, str]:
+    """Batch -> what its matches would be made from now, in order: its own fingerprints and those of all batches before it."""
+    versions = [DEDUP_VERSION, ALIGNMENT_VERSION, FINGERPRINT_VERSION, store.backend]
+    own, found = "", {}
+    for batch, content in store.batches().items():
+        own = found[batch] = provenance("matches", [versions, asdict(settings), batch, own], [content])
+    return found
 
 
 def match_batch(store: FingerprintStore, batch: str, settings: DedupSettings = DedupSettings()) -> MatchResult:

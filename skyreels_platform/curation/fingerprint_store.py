@@ -109,6 +109,15 @@ class FingerprintStore:
             self._existing(self._name("fingerprints")).delete(f"shot_id IN ({_texts(gone)})")
         return bool(gone)
 
+    def remove(self, shot_ids: Iterable[str]) -> int:
+        """Remove fingerprints and descriptors of some shots. Returns how many fingerprints there were."""
+        gone = sorted(self.standing(shot_ids))
+        for name in ("fingerprints", "descriptors"):
+            table = self._existing(self._name(name))
+            if gone and table is not None:
+                table.delete(f"shot_id IN ({_texts(gone)})")
+        return len(gone)
+
     def batches(self) -> dict[str, str]:
         """batch -> hash of the provenance of its fingerprints, in order."""
         found: dict[str, list[list[str]]] = {}

@@ -1,6 +1,6 @@
 """Matching and grouping stored shots: every copy and no other shot, each batch once, and the best of a group stays."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from resources.home import open_home
 from resources.vectors import open_vectors
 from skyreels_platform.curation import fingerprint_store
-from skyreels_platform.curation.dedup import DedupSettings, find_duplicates, group_shots, match_batch
+from skyreels_platform.curation.dedup import DedupSettings, find_duplicates, forget_shots, group_shots, match_batch
 from skyreels_platform.curation.embedding import OnnxEmbedding
 from skyreels_platform.curation.embeddings import embed_batch
 from skyreels_platform.curation.fingerprint import COLOUR_SIDE, Fingerprint, describe
@@ -150,6 +150,45 @@ def test_a_batch_matched_again_sees_earlier_batches_only(store: FingerprintStore
     assert pairs(match_batch(store, "b2").rows) == {("late", "early")}
     assert match_batch(store, "b1").rows == []
     assert pairs(match_batch(store, "b2").rows) == {("late", "early")}
+
+
+def test_of_earlier_batches_only_the_candidates_are_read(store: FingerprintStore, monkeypatch: pytest.MonkeyPatch):
+    loaded: list[str] = []
+    original = FingerprintStore.load
+
+    def load(self: FingerprintStore, shot_ids: Iterable[str]) -> Any:
+        loaded.extend(wanted := list(shot_ids))
+        return original(self, wanted)
+
+    for number in range(6):
+        store.put(rows(f"b{number}", {f"s{seed:03d}": shot(seed, count=16) for seed in range(number * 50, number * 50 + 50)}))
+        match_batch(store, f"b{number}")
+    store.put(rows("b9", {"copy": shot(77, count=16, noise=4), "new": shot(900, count=16)}))
+    monkeypatch.setattr(FingerprintStore, "load", load)
+    result = match_batch(store, "b9")
+    assert pairs(result.rows) == {("copy", "s077")}
+    assert "s077" in loaded
+    assert len(set(loaded) - {"copy", "new"}) == result.num_compared <= 8, "of 300 earlier shots"
+
+
+def test_a_long_shot_finds_the_short_one_that_it_contains(store: FingerprintStore):
+    store.put(rows("b1", {"part": shot(5, start=30, count=10)}))
+    match_batch(store, "b1")
+    store.put(rows("b2", {"whole": shot(5, count=64)}))
+    assert pairs(match_batch(store, "b2").rows) == {("whole", "part")}
+
+
+def test_forgotten_shots_leave_every_table_and_no_batch_is_matched_again(home: Home, store: FingerprintStore):
+    for batch, content in {"b1": {"a1": shot(1), "a2": shot(2)}, "b2": {"b1": shot(1, noise=4)}, "b3": {"c1": shot(1, noise=6)}}.items():
+        described(home, batch, dict.fromkeys(content, (720, 1.0)))
+        store.put(rows(batch, content))
+    assert find_duplicates(home, store).num_duplicates == 2
+    assert forget_shots(home, store, ["a1", "unknown"]) == 1
+    assert store.standing(["a1", "a2", "b1"]).keys() == {"a2", "b1"}
+    assert "a1" not in store.search(shot(1).vectors, batch="b9", count=9).shot_ids
+    assert pairs(home.ledger.rows("matches").to_pylist()) == {("c1", "b1")}
+    assert {row["shot_id"]: row["kept_id"] for row in home.ledger.rows("duplicates").to_pylist()} == {"a1": "a1", "b1": "b1", "c1": "b1"}
+    assert find_duplicates(home, store).num_matched == 0
 
 
 # ---- groups --------------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,83 @@ def test_a_key_stays_with_the_partition_that_owns_it(ledger: Ledger) -> None:
     ledger.replace("sources", "b1", [_source("src_1", "b1")])
     ledger.replace("sources", "b2", [_source("src_2", "b2")])
     assert ledger.rows("sources", {"source_id": "src_2"}, ["batch"]).to_pylist() == [{"batch": "b2"}]
+
+
+def _scores(batch: str, num: int, first: int = 0) -> list[dict[str, Any]]:
+    shots = range(first, first + num)
+    return [{"shot_id": f"shot_{batch}_{shot:05d}", "batch": batch, "signal": "luma", "value": 1.0, "provenance": "p"} for shot in shots]
+
+
+class _Reads:
+    """Counts the bytes that Lance reads for the ledger."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._opened: list[Any] = []
+        original = TableFile.open
+
+        def opened(file: TableFile) -> Any:
+            self._opened.append(original(file))
+            return self._opened[-1]
+
+        monkeypatch.setattr(TableFile, "open", opened)
+
+    def of(self, work: Callable[[], Any]) -> int:
+        self._opened.clear()
+        work()
+        return sum(dataset.io_stats_snapshot().read_bytes for dataset in self._opened if dataset is not None)
+
+
+def test_work_on_one_batch_reads_nothing_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way to read or write a batch of the largest table, beside two other batches and beside forty."""
+    ledger, reads = Ledger(tmp_path), _Reads(monkeypatch)
+
+    def bytes_read(batch: str) -> list[int]:
+        return [
+            reads.of(lambda: ledger.merge("scores", _scores(batch, 1500))),
+            reads.of(lambda: ledger.merge("scores", _scores(batch, 1500, first=1500))),
+            reads.of(lambda: ledger.replace("scores", batch, _scores(batch, 3500))),
+            reads.of(lambda: ledger.rows("scores", {"batch": batch}, ["shot_id", "value"])),
+        ]
+
+    few = bytes_read("b001")
+    for number in range(2, 40):
+        ledger.replace("scores", f"b{number:03d}", _scores(f"b{number:03d}", 1500))
+    many = bytes_read("b099")
+    manifest = max(file.stat().st_size for file in Path(ledger.uri, "scores.lance", "_versions").iterdir())
+    assert all(after <= before + 3 * manifest for before, after in zip(few, many, strict=True)), (few, many, manifest)
+    whole = reads.of(lambda: ledger.rows("scores", columns=["shot_id", "value"]))
+    assert whole > 10 * many[-1], "what is counted is what is read"
+    assert ledger.rows("scores", {"batch": "b099"}).num_rows == 3500
+
+
+def test_many_small_commits_leave_few_files(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    for number in range(40):
+        ledger.merge("scores", _scores("b1", 1, first=number))
+    for number in range(30):
+        ledger.replace("gates", f"b{number}", [{"batch": f"b{number}", "gate": "g", "passed": True, "provenance": "p"}])
+    assert len(_dataset(ledger, "scores").get_fragments()) <= 8
+    assert len(_dataset(ledger, "gates").get_fragments()) <= 6
+    assert ledger.rows("scores", {"batch": "b1"}).num_rows == 40
+    assert ledger.rows("gates", {"batch": "b17"}, ["batch"]).to_pylist() == [{"batch": "b17"}]
+    ledger.replace("gates", "b17", [])  # its row shares a file with others'
+    assert ledger.rows("gates").num_rows == 29
+
+
+def test_a_table_that_does_not_say_what_its_files_hold_is_looked_through_and_says_so_from_then_on(tmp_path: Path) -> None:
+    import lance
+
+    ledger = Ledger(tmp_path)
+    for batch in ("b1", "b2", "b3"):
+        ledger.replace("scores", batch, _scores(batch, 2000))
+    dataset = _dataset(ledger, "scores")
+    fragments = [part.metadata for part in dataset.get_fragments()]
+    bare = lance.LanceOperation.Overwrite(dataset.schema.remove_metadata(), fragments)
+    lance.LanceDataset.commit(dataset.uri, bare, read_version=dataset.version)
+    assert ledger.rows("scores", {"batch": "b2"}).num_rows == 2000
+    ledger.replace("scores", "b2", _scores("b2", 1200))
+    assert [ledger.rows("scores", {"batch": batch}).num_rows for batch in ("b1", "b2", "b3")] == [2000, 1200, 2000]
+    assert _dataset(ledger, "scores").schema.metadata[b"partitions"].count(b'"b') == 3
 
 
 def test_only_if_absent_does_not_overwrite(ledger: Ledger) -> None:
