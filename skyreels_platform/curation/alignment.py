@@ -45,6 +45,7 @@ _SOME = 0.55  # correlation from which a picture has a counterpart, wherever it 
 _SHARED = 0.45  # of the pictures of one of the shots that must have one
 _HOPELESS = 0.58  # mean correlation on the line below which no crop explains the difference
 _MISPLACED = 0.45  # the same at full detail, after the crop is undone
+_SAME_LENGTH = 1.5  # pictures by which shots of one length may differ
 _PLAUSIBLE = 0.7  # similarity from which a second look is worth its time
 _DOUBT = 0.15  # taken from the similarity of shots that show so little: their copies reach 0.97, balls and boxes on one path 0.91
 _PLAIN = 0.48  # spread of edges below which a shot shows too little to be told by some crop, speed and start together
@@ -120,13 +121,12 @@ def _by_one_change(shot: Track, other: Track, line: Line, frame: np.ndarray) -> 
     """The alignments that suppose one change only, each made as good as it gets."""
     middle = float(shot.times[-1] + shot.times[0]) / 2
     trimmed = Line(speed=1.0, offset=line.offset + (line.speed - 1) * middle)
-    ratio = (other.times[-1] - other.times[0] + other.step_s) / (shot.times[-1] - shot.times[0] + shot.step_s)
-    whole, played = Line(speed=1.0, offset=0.0), Line(speed=float(np.clip(ratio, SLOWEST, FASTEST)), offset=0.0)
-    reframed = find_place(*pairs(shot, other, whole, _PLACE_PAIRS), [frame], is_exact=True)
-    supposed = [
-        (_refine_time(shot, other, trimmed, WHOLE, speeds=_SAME_SPEED), WHOLE), (_refine_time(shot, other, played, WHOLE), WHOLE),
-        (_refine_time(shot, other, whole, reframed, speeds=_SAME_SPEED, shifts=_SMALL_SHIFTS), reframed),
-    ]  # fmt: skip
+    length, other_length = (float(one.times[-1] - one.times[0]) + one.step_s for one in (shot, other))
+    whole, played = Line(speed=1.0, offset=0.0), Line(speed=float(np.clip(other_length / length, SLOWEST, FASTEST)), offset=0.0)
+    supposed = [(_refine_time(shot, other, trimmed, WHOLE, speeds=_SAME_SPEED), WHOLE), (_refine_time(shot, other, played, WHOLE), WHOLE)]
+    if abs(other_length - length) <= _SAME_LENGTH * max(shot.step_s, other.step_s):
+        reframed = find_place(*pairs(shot, other, whole, _PLACE_PAIRS), [frame], is_exact=True)
+        supposed.append((_refine_time(shot, other, whole, reframed, speeds=_SAME_SPEED, shifts=_SMALL_SHIFTS), reframed))
     finer = [
         (_refine_time(shot, other, one, place, speeds=_FINEST_SPEEDS if one.speed != 1 else _SAME_SPEED, shifts=_FINEST_SHIFTS), place)
         for one, place in supposed

@@ -214,3 +214,42 @@ def test_a_still_shot_matches_its_copy_and_no_other_still_shot(film: Film):
     one, two = [film[0]] * 48, [scene(look=3)[0]] * 48
     assert similarity(align(track(coded(one)), track(one))) > 0.8
     assert similarity(align(track(one), track(two))) < 0.8
+
+
+def plain(*, shape: str = "circle", size: float = 0.42, aside: float = 0.0, num_frames: int = 60) -> Film:
+    """One thing that crosses a plain wall once, however long the shot is: nearly every other such shot is a crop of it at some speed."""
+    subject = Subject(
+        colour="yellow", shape=shape, size=size, position=(0.3, 0.5 + aside), velocity=(0.7 * FPS / num_frames, 0.0),
+    )  # fmt: skip
+    spec = SceneSpec(num_frames=num_frames, background=Background(kind="plain"), subject=subject)
+    painter = ScenePainter(spec, width=160, height=90, fps=FPS, seed=0)
+    return [painter.frame(index) for index in range(num_frames)]
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        pytest.param(coded, id="coded"),
+        pytest.param(bars, id="letterbox"),
+        pytest.param(subtitle, id="subtitle"),
+        pytest.param(lambda film: film[12:], id="trimmed"),
+        pytest.param(lambda film: crop(film, 0.92), id="cropped"),
+        pytest.param(lambda film: [film[min(59, round(1.2 * index))] for index in range(50)], id="faster"),
+    ],
+)
+def test_a_copy_of_a_plain_shot_is_found_by_one_change(copy: Callable[[Film], Film]):
+    assert similarity(align(track(copy(plain())), track(plain()))) > 0.8
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(plain(aside=0.06), id="path"),
+        pytest.param(plain(size=0.36, num_frames=54), id="size and speed"),
+        pytest.param(plain(shape="square"), id="shape"),
+        pytest.param([crop(plain(num_frames=50), 0.92)[index] for index in range(50)][6:], id="cropped, faster and trimmed"),
+    ],
+)
+def test_another_take_of_a_plain_shot_is_no_copy_although_a_crop_at_some_speed_fits(other: Film):
+    assert similarity(align(track(other), track(plain()))) < 0.8
+    assert similarity(align(track(plain()), track(other))) < 0.8
