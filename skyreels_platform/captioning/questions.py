@@ -181,8 +181,8 @@ def ask_shots(
 
 
 def _with_pictures(home: Home, shots: Iterable[Row]) -> Iterator[Row]:
-    ids = [shot["shot_id"] for shot in shots]
-    seen = set(home.ledger.rows("frames", {"shot_id": ids}, ["shot_id"])["shot_id"].to_pylist())
+    where = {"batch": sorted({shot["batch"] for shot in shots}), "shot_id": [shot["shot_id"] for shot in shots]}
+    seen = set(home.ledger.rows("frames", where, ["shot_id"])["shot_id"].to_pylist())
     return (shot for shot in shots if shot["shot_id"] in seen)
 
 

@@ -8,6 +8,7 @@ from resources.home import open_home
 from resources.vectors import open_vectors
 from skyreels_platform.captioning.batches import caption_batch
 from skyreels_platform.curation.batches import observe_batch, score_batch
+from skyreels_platform.curation.costs import estimate, measured_rates
 from skyreels_platform.curation.signals import SIGNALS
 from skyreels_platform.curation.standing import captions_gate, shots_gate
 from skyreels_platform.curation.steps import StepResult, decodes_per_source
@@ -94,6 +95,14 @@ def test_each_source_was_decoded_once(batch: Batch):
     }  # fmt: skip
     assert [row["num_frames"] for row in work if row["source_id"] == batch.source["one.mp4"]] == [99, 99]
     assert decodes_per_source(batch.home, batch.key) == 1
+
+
+def test_captions_are_estimated_from_what_captions_cost(batch: Batch):
+    rates = measured_rates(batch.home.ledger)
+    cost, _ = estimate(rates, "captions", [{"media": "video", "num_frames": 99}])
+    (spent,) = batch.home.ledger.rows("work", {"source_id": batch.source["one.mp4"], "step": "captions"}, ["core_s"])["core_s"].to_pylist()
+    assert cost.is_measured
+    assert cost.core_s == pytest.approx(spent)
 
 
 def test_every_shot_has_a_crop_pictures_and_a_fingerprint(batch: Batch):
