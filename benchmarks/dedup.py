@@ -80,7 +80,7 @@ def scale(num_shots: int, folder: Path) -> None:
         expected = {(f"s{number * 1000 + place:07d}", f"s{original:07d}") for place, original in copies.items()}
         hits = len(expected & {(row["shot_id"], row["other_id"]) for row in result.rows})
         found, made = found + hits, made + len(expected)
-        if number % max(1, num_shots // 20_000) == 0 or number == num_shots // 1000 - 1:
+        if number % max(1, num_shots // 20_000) == 0 or number < 12 or number == num_shots // 1000 - 1:
             print(f"{number:>6} {rows[-1][0]:>8.2f} {rows[-1][1]:>8.2f} {result.num_compared:>9} {hits:>3}/{len(expected)}", flush=True)
     some = min(10, len(rows) // 2)
     print()
@@ -91,11 +91,15 @@ def scale(num_shots: int, folder: Path) -> None:
     print(f"copies found {found} of {made}; peak memory {_peak():.0f} MB")
 
 
+_FREQUENCIES = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.rfftfreq(64)[None]) + 1e-3  # cycles per pixel; the mean is taken away later
+
+
 def _synthetic(seed: int, is_copy: bool) -> Fingerprint:
-    """A soft texture through which a window moves for 2 s; a copy has noise added."""
+    """A texture through which a window moves for 2 s; a copy has noise added. Its amplitudes fall with frequency as in photographs."""
     generator = np.random.default_rng((7, seed))
-    world = cv2.GaussianBlur(generator.standard_normal((64, 64)).astype(np.float32), (0, 0), float(generator.uniform(2, 5)))
-    world = 128 + 45 * world / world.std()
+    noise = np.fft.rfft2(generator.standard_normal((64, 64)))
+    world = np.fft.irfft2(noise * _FREQUENCIES ** -generator.uniform(0.8, 1.3)).astype(np.float32)
+    world = 128 + 45 * (world - world.mean()) / world.std()
     across, down = generator.uniform(-1.5, 1.5, 2)
     moves = [np.array([[1, 0, -16 - across * step], [0, 1, -16 - down * step]], np.float32) for step in range(-8, 8)]
     pictures = np.stack([cv2.warpAffine(world, move, (32, 32)) for move in moves])

@@ -43,8 +43,9 @@ _PAIRS = 16  # pairs of pictures that find the exact time
 _FEW_PAIRS, _PLACE_PAIRS = 6, 8  # pairs that find place, at first and at last
 _SOME = 0.55  # correlation from which a picture has a counterpart, wherever it may lie in time
 _SHARED = 0.45  # of the pictures of one of the shots that must have one
-_HOPELESS = 0.58  # mean correlation on the line below which no crop explains the difference
-_MISPLACED = 0.45  # the same at full detail, after the crop is undone
+_HOPELESS = 0.68  # mean correlation on the line below which no crop explains the difference
+_MISPLACED = 0.62  # the same at full detail, after the crop is undone
+_PLACED = 0.85  # the same, from which there is no need to look elsewhere
 _SAME_LENGTH = 1.5  # pictures by which shots of one length may differ
 _PLAUSIBLE = 0.7  # similarity from which a second look is worth its time
 _DOUBT = 0.15  # taken from the similarity of shots that show so little: their copies reach 0.97, balls and boxes on one path 0.91
@@ -90,6 +91,8 @@ def _align(shot: Track, other: Track) -> Alignment | None:
             here, there = pairs(shot, other, line, _FEW_PAIRS)
             frame = find_place(here, there)
             found.append((correlation(here, there, frame), frame))
+            if found[-1][0] >= _PLACED:
+                break
     closest, frame = max(found, key=lambda one: one[0], default=(0.0, WHOLE))
     if closest < _MISPLACED:
         return None
