@@ -46,13 +46,8 @@ def inspect_file(path: Path, recipe: Recipe) -> dict[str, Any]:
         limits = recipe.captions.captioner
         answers = ask_shots(seen, pictures, recipe.captions.model_dump(), recipe.seed, limits.urls, limits.concurrency)[0] if asked else []
         captions = worker.call(
-<<<<<<< HEAD
-            caption_source, json.dumps(human), "", rows["shots"], pictures, recipe.captions.model_dump(), recipe.seed,
-            {answer["key"]: answer for answer in answers}, {},
-=======
             caption_source, {**source, "provenance": "", "human_caption": json.dumps(human)}, "", rows["shots"], pictures,
-            recipe.captions.model_dump(), recipe.seed, {answer["key"]: answer for answer in answers},
->>>>>>> 6c5e4ae (Dedup: candidates by support, fast alignment, one change for plain shots; ledger opens a batch's own files; captions are measured)
+            recipe.captions.model_dump(), recipe.seed, {answer["key"]: answer for answer in answers}, {},
         )["captions"]  # fmt: skip
         progress.advance()
     scores: dict[str, dict[str, Score]] = {shot["shot_id"]: {} for shot in rows["shots"]}
