@@ -42,7 +42,7 @@ def test_it_starts_as_the_base_and_trains_factors_alone(model: SkyReelsTransform
     assert torch.equal(velocity(model), before)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trained == {name for name, _ in model.named_parameters() if ".lora_" in name}
-    assert len(trained) == 2 * (4 + 3), "q, v and out of two attentions, and the last layer of the feed-forward and of the FPS projection"
+    assert len(trained) == 2 * (6 + 2), "q, v and out of two attentions, and the last layer of the feed-forward and of the FPS projection"
 
 
 def test_merged_weights_give_the_same_velocity(model: SkyReelsTransformer) -> None:
