@@ -26,7 +26,7 @@ from model.step_memory import StepMemory, step_memory
 from model.transformer import SkyReelsTransformer
 
 GIB = 1024**3
-_BASE = {"cpu": 0.45 * GIB, "cuda": 0.7 * GIB}
+_BASE = {"cpu": 0.33 * GIB, "cuda": 0.7 * GIB}
 """An idle rank: torch, DeepSpeed and the process group on the CPU; the context on a GPU (the former measured, the latter our guess)."""
 _OFFLOAD_FROM = 1 << 20
 _MARGIN = 1.1

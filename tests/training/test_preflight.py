@@ -34,7 +34,7 @@ def test_a_stage_that_fits(data: SmallData) -> None:
     found = preflight(plan_stage(data.home, recipe, STAGE), recipe.launch)
     assert found.problem is None
     assert found.has == 4.0
-    assert 0.4 < found.needs < 1.0, "hardly more than an idle process"
+    assert 0.3 < found.needs < 0.8, "hardly more than an idle process"
     assert found.needs == pytest.approx(1.1 * sum(found.device.values()))
     assert "5x4x4 latents" in found.batch
 
