@@ -172,6 +172,9 @@ def alternatives(stage: Stage) -> list[tuple[str, float]]:
     changes.append((both, least))
     if stage.ranks > 1 and spec.zero_stage < 3:
         changes.append((f"{both} and launch.zero_stage = 3", {**least, "zero_stage": 3}))
+    if spec.accelerator == "cuda" and spec.offload == "none":
+        everything = {**least, "zero_stage": 3, "offload": "optimizer"}
+        changes.append((f"{both}, launch.zero_stage = 3 and launch.offload = 'optimizer'", everything))
     return [(name, replace(stage, spec=replace(spec, **change)).needs().total) for name, change in changes]
 
 
