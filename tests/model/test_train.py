@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from model.checkpoint import find_checkpoints, verify_folder
 from model.journal import read_lines
@@ -72,6 +73,22 @@ def test_one_rank_follows_the_same_path_as_two(uninterrupted: Path, latents: Pat
     ours, theirs = (read_lines(run / "losses.jsonl") for run in (tmp_path / "one", uninterrupted))
     assert [line["loss"] for line in ours] == pytest.approx([line["loss"] for line in theirs], rel=1e-4)
     assert read_lines(tmp_path / "one" / "seen.jsonl") == read_lines(uninterrupted / "seen.jsonl")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{"zero_stage": 2}, {"zero_stage": 3}, {"sequence_parallel": 2}, {"micro_batches": 2}, {"zero_stage": 3, "offload": "all"}],
+    ids=str,
+)  # fmt: skip
+def test_ways_of_sharing_follow_the_same_path(changes: dict, uninterrupted: Path, latents: Path, tmp_path: Path):
+    """Over 50 steps and against one process: benchmarks/parallel.py."""
+    make_spec(tmp_path / "run", latents, **changes)
+    train(tmp_path / "run", 2, free_port())
+    ours, theirs = (read_lines(run / "losses.jsonl") for run in (tmp_path / "run", uninterrupted))
+    assert [line["loss"] for line in ours] == pytest.approx([line["loss"] for line in theirs], abs=1e-4)
+    average, theirs_average = (SkyReelsTransformer.from_pretrained(find_checkpoints(run)[-1].path / "ema").state_dict()
+                               for run in (tmp_path / "run", uninterrupted))  # fmt: skip
+    assert all(torch.allclose(value, theirs_average[name], atol=1e-4) for name, value in average.items())
 
 
 OTHER_WAYS = [
