@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model.checkpoint import verify_folder
 from model.codec import build_codec, to_pixels
@@ -79,6 +81,38 @@ def test_another_codec_encodes_everything_again(data: SmallData):
     second = data.encode("snap_1", other)
     assert (second.num_encoded, second.latents_id != first.latents_id) == (3, True)
     assert read(data, second).clips[0].shape[0] == 12
+
+
+def test_an_image_is_a_clip_of_one_latent(data: SmallData, tmp_path: Path):
+    still = tmp_path / "still.png"
+    picture = np.zeros((120, 160, 3), np.uint8)
+    picture[30:90, 40:120] = (200, 40, 40)
+    Image.fromarray(picture).save(still)
+    rows = data.home.ledger.rows("snapshot_clips", {"snapshot_id": "snap_1"}).to_pylist()
+    data.home.ledger.replace("snapshot_clips", "snap_joint", [
+        *({**row, "snapshot_id": "snap_joint"} for row in rows),
+        {"snapshot_id": "snap_joint", "clip_id": "clip_still", "shot_id": "shot_still", "source_id": "src_2", "uri": str(still),
+         "start_frame": 0, "end_frame": 1, "crop": [20, 0, 120, 120], "fps_num": 0, "fps_den": 1, "train_fps": 24, "num_frames": 1,
+         "width": 32, "height": 32, "caption": "a red square", "provenance": "p"},
+    ])  # fmt: skip
+    made = read(data, data.encode("snap_joint", RECIPE))
+    (line,) = [line for line in made.clips if line.clip_id == "clip_still"]
+    assert (line.shape, line.fps) == ((16, 1, 4, 4), 24)
+    seen = clip(still, start_frame=0, end_frame=1, crop=(20, 0, 120, 120), size=(32, 32))
+    torch.testing.assert_close(made.latents(line), build_codec("dct", channels=16).encode(to_pixels(seen))[0])
+    assert len(set(made.bucket_keys())) == 2
+
+
+def test_clips_that_two_data_sets_share_are_encoded_once(data: SmallData):
+    """As 360p and 540p of a recipe with one size for both: the second holds a part of the first."""
+    first = data.encode("snap_1", RECIPE)
+    data.snapshot("snap_4", ["a red circle", "a red circle"])
+    data.footage.unlink()  # whoever decodes again fails
+    second = data.encode("snap_4", RECIPE)
+    assert (second.num_clips, second.num_encoded) == (2, 0)
+    for line in read(data, second).clips:
+        (before,) = [other for other in read(data, first).clips if other.clip_id == line.clip_id]
+        assert torch.equal(read(data, first).latents(before), read(data, second).latents(line))
 
 
 def test_an_unknown_snapshot_is_named(data: SmallData):
