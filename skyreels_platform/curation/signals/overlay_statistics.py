@@ -272,7 +272,7 @@ class _GradientSums:
         earlier = [part / count for part in sums]
         later = [(total - part) / (self.pictures - count) for total, part in zip(self._mean, sums, strict=True)]
         products = [
-            sum(one * other for one, other in zip(first, second, strict=True))
+            first[0] * second[0] + first[1] * second[1]
             for first, second in ((earlier, earlier), (later, later), (earlier, later))
         ]
         return [np.asarray(product.sum(axis=2) if product.ndim == 3 else product, np.float32) for product in products]
