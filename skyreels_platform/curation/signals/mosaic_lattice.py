@@ -12,7 +12,7 @@ import numpy as np
 
 SMALLEST_STEP = 4
 """Levels of 255 between two blocks, at least."""
-SCALES = ((64, 3.0, 14.0), (128, 9.0, 30.0), (224, 20.0, 49.0))
+SCALES = ((64, 3.0, 14.0), (128, 9.0, 36.0), (224, 20.0, 49.0))
 """Sides of the windows in pixels, with the smallest and largest blocks that each is searched for."""
 SPACING = 0.5
 """Pixels between candidate block sizes: a halved picture halves odd blocks."""
