@@ -2,11 +2,12 @@
 
     python benchmarks/signals.py [--shots N] [--tuning] [--first SEED] [--processes N] [--misses] [--keep FOLDER] [signal ...]
 
-Every shot is a scene from a seed with any number of flaws; it counts for each signal, as an example of its flaw or as one without.
-Rules may be changed by what is seen on the tuning seeds (--tuning); the figures that are quoted come from the others, and whoever has
-looked at a miss among those has used them up: raise HELD_OUT then. With `Static`, `black` and so on a shot is found where the signal
-reaches the bound in BOUNDS. Precision: of those found, how many have the flaw. Recall: of those that have it and got a number, how many
-were found. Unknown: how many with the flaw got no number. In brackets the 95 % interval (Wilson).
+Every shot is a scene from a seed with any number of flaws; for each signal it is an example of its flaw or one without. Rules may be
+changed by what is seen on the tuning seeds (--tuning); the figures that are quoted come from the others, and whoever has looked at a
+miss among those has used them up: raise HELD_OUT then.
+
+A shot is found where the signal reaches its bound in BOUNDS. Precision: of those found, how many have the flaw. Recall: of those that
+have it and got a number, how many were found. Unknown: how many with the flaw got no number. In brackets the 95 % interval (Wilson).
 """
 
 import argparse
