@@ -12,15 +12,16 @@ _LEVELS = (0.42, 0.62)  # brightness of the backgrounds, as in the films
 
 
 def sample_stills(folder: Path | str, *, seed: int = 0) -> list[Path]:
-    """Write one PNG per colour, shape and background, named after what it shows; returns the paths in order."""
+    """Write one PNG per colour and shape, named after what it shows; returns the paths in order."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for number, (colour, shape, level) in enumerate(itertools.product(COLOURS, ("circle", "square"), _LEVELS)):
+    for number, (colour, shape) in enumerate(itertools.product(COLOURS, ("circle", "square"))):
         generator = seeded(str(seed), "still", str(number))
         x, y = (float(value) for value in generator.uniform(0.3, 0.7, 2))
         subject = Subject(colour=colour, shape=shape, size=float(generator.uniform(0.40, 0.45)), position=(x, y))
-        scene = SceneSpec(num_frames=1, background=Background(kind="plain", level=level), look=number, subject=subject)
-        paths.append(folder / f"{colour}_{shape}_{'dark' if level == min(_LEVELS) else 'bright'}.png")
+        background = Background(kind="plain", level=_LEVELS[(number + number // 2) % 2])  # circles and squares on either
+        scene = SceneSpec(num_frames=1, background=background, look=number, subject=subject)
+        paths.append(folder / f"{colour}_{shape}.png")
         Image.fromarray(ScenePainter(scene, width=SIDE, height=SIDE, fps=24, seed=seed).frame(0)).save(paths[-1])
     return paths
