@@ -29,7 +29,7 @@ class Engine:
     def backward(self, scale: float) -> float:
         loss = self.module(torch.ones(1, 3)).sum() * scale
         loss.backward()
-        return float(loss)
+        return float(loss.detach())
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
