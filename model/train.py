@@ -23,6 +23,7 @@ from torch import Tensor
 from model.activations import offload_activations
 from model.build import build_model
 from model.checkpoint import Checkpoint, find_checkpoints, remove_debris, set_bad_aside, write_json
+from model.draws import Draws
 from model.engine import build_engine, init_distributed
 from model.errors import NonFiniteError
 from model.feed import Feed, MicroBatch
@@ -54,8 +55,6 @@ from model.validation import ValidationFilms
 from model.writer import CheckpointWriter, Keep
 
 RESULT = "result.json"
-_DRAWS = (0, 0, 1, 2)
-"""Which clips and noise a step is tried with: its own, its own again (a passing fault leaves the run as it would have been), others."""
 _ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}  # by hand
 
 
@@ -91,6 +90,7 @@ class Trainer:
         if resume:
             load_optimizer(self.engine, resume.path)
         self.finite = FiniteSteps(self.engine)
+        self.draws = Draws(lambda at: (clip.clip_id for clip in self.feed.batch_clips(at)), spec.num_steps)
         if spec.activation_offload and spec.accelerator == "cpu" and self.rank == 0:
             print("activation_offload has no effect on the CPU: activations are in host memory already", flush=True)
         self.record = Record(self.run_dir, self.step, spec, self.config, self.feed.data) if self.rank == 0 else None
@@ -123,8 +123,8 @@ class Trainer:
         started, spec, at = time.monotonic(), self.spec, self.step
         rate, decay = rates_at(spec, self.step)
         faults: list[dict[str, Any]] = []
-        for draw in _DRAWS:
-            at = self.step + draw * spec.num_steps  # steps beyond the last one draw what no other step does
+        tried: list[int] = []
+        for at in self.draws.tries(self.step):
             for group in self.engine.optimizer.param_groups:
                 group["lr"], group["weight_decay"] = rate, decay
             own_loss = self._backward(at)
@@ -136,15 +136,17 @@ class Trainer:
                 if spec.ema_decay:
                     # short memory while weights still race
                     update_ema(self.engine, min(spec.ema_decay, (1 + self.step) / (10 + self.step)))
-                if faults:
-                    self._report(faults, f"computed again with {'other' if draw else 'the same'} clips", started)
+                if tried:
+                    self._report(faults, f"computed again with {'the same' if at == self.step else 'other'} clips", started)
                 return at, mean_loss, norm, stops > 0
+            tried.append(at)
             faults += find_faults(self.feed.data, self.feed.own_clips(at), own_loss)
+            self.draws.learn(clip for fault in faults for clip in fault["broken"])
             self.beat.enter(STEP)
         self._report(faults, "no draw of clips helped; this start ends", started)
         raise NonFiniteError(
-            f"{spec.stage}: loss or gradient is not finite at step {self.step}, learning rate {rate:g}, in {len(_DRAWS)} tries with "
-            f"{len(set(_DRAWS))} draws of clips; the last ones: {[clip.clip_id for clip in self.feed.batch_clips(at)]}. "
+            f"{spec.stage}: loss or gradient is not finite at step {self.step}, learning rate {rate:g}, in {len(tried)} tries with "
+            f"{len(set(tried))} draws of clips; the last ones: {[clip.clip_id for clip in self.feed.batch_clips(at)]}. "
             f"{summary(faults)}. Lower learning_rate, or mend the named clips' latents; the weights are those of the last finite step"
         )
 

@@ -280,7 +280,8 @@ def test_one_poisoned_clip_costs_its_batches_and_nothing_else(tmp_path: Path):
         results.append(outcome(run.folder))
         told = [incident for incident in incidents_of(run.folder) if incident["kind"] == "non_finite"]
         assert told
-        assert all("clip_3" in incident["detail"] and "other clips" in incident["action"] for incident in told)
+        assert all("['clip_3']" in incident["detail"] and "other clips" in incident["action"] for incident in told)
+        assert len(told) == (2 if name == "second" else 1), "each start finds it out once"
         seen = [clip for line in read_lines(run.folder / SEEN) for clip in line["clips"]]
         assert len(seen) == 4 * STEPS
         assert "clip_3" not in seen
@@ -305,7 +306,7 @@ def test_data_that_is_broken_for_a_while(seed: int, tmp_path: Path, whole: Path)
 def test_data_that_stays_broken_ends_with_rate_step_and_clips(tmp_path: Path):
     run = poisonable(tmp_path)
     Poison(run.latents, [clip.clip_id for clip in LatentSet(run.latents).clips]).apply(run)
-    with pytest.raises(TrainingError, match=r"(?s)non_finite at step 0: .*at step 0, learning rate 0.005, in 4 tries.*clip_") as caught:
+    with pytest.raises(TrainingError, match=r"(?s)non_finite at step 0: .*at step 0, learning rate 0.005, in \d+ tries.*clip_") as caught:
         run.train()
     assert "latents that are not finite: ['clip_" in str(caught.value)
     assert find_checkpoints(run.folder) == []
