@@ -130,7 +130,7 @@ def rank(number: int) -> Callable[[Run], int]:
 
 
 def launcher(run: Run) -> int:
-    found = [pid for pid, text in processes_of(run.folder).items() if "deepspeed.launcher" in text and "processes" not in text]
+    found = [pid for pid, text in processes_of(run.folder).items() if "model.start" in text and "processes" not in text]
     assert len(found) == 1
     return found[0]
 
