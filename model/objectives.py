@@ -52,17 +52,37 @@ def velocity_errors(
     return sum_B / ((~is_clean_BF).sum(1).clamp(min=1) * elements_per_frame)
 
 
+def level_weights(sigma_BF: torch.Tensor, weighting: Literal["none", "cosmap"]) -> torch.Tensor | None:
+    """Weight of each frame's squared error by its noise level, float32 (B, F); None where every frame counts as one.
+
+    none: the paper's loss has no weight. cosmap: 2 / (pi (1 - 2 sigma + 2 sigma^2)), Stable Diffusion 3's, largest at sigma 0.5 and
+    of mean 1 over uniform sigma (an option; our choice is none). A density of sigma and a weight do the same to the mean; the
+    density decides where samples are spent as well.
+    """
+    if weighting == "none":
+        return None
+    if weighting != "cosmap":
+        raise ValueError(f"loss weighting is {weighting!r}; known: none, cosmap")
+    sigma_BF = sigma_BF.float()
+    return 2 / (math.pi * (1 - 2 * sigma_BF + 2 * sigma_BF.square()))
+
+
 def flow_matching_loss(
     velocity_BCFHW: torch.Tensor,
     data_BCFHW: torch.Tensor,
     noise_BCFHW: torch.Tensor,
     is_clean_BF: torch.Tensor | None = None,
+    weight_BF: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean squared velocity error (paper), a scalar: per sample over the frames that carry loss, then over samples.
 
     Samples weigh the same however many clean frames they have, so the mean over ranks of equal batches is the mean over all
-    their samples.
+    their samples. weight_BF: factor on each frame's error (`level_weights`); the count that divides is of frames, not of weights.
     """
+    if weight_BF is not None:
+        _per_frame("weight", weight_BF, velocity_BCFHW)
+        root_B1F11 = weight_BF.sqrt()[:, None, :, None, None]
+        velocity_BCFHW, data_BCFHW, noise_BCFHW = (t * root_B1F11 for t in (velocity_BCFHW, data_BCFHW, noise_BCFHW))
     return velocity_errors(velocity_BCFHW, data_BCFHW, noise_BCFHW, is_clean_BF).mean()
 
 

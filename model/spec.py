@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,8 @@ class TrainSpec:
     """Memory of one device (CUDA) or of this machine (CPU) in GiB; None = what is found."""
     fopp_block: int = 1
     """Latent frames that share a level in FoPP draws."""
+    loss_weighting: Literal["none", "cosmap"] = "none"
+    """Weight of a frame's error by its noise level; see model.objectives.level_weights."""
     max_steps_this_run: int | None = None
     """Stop after this many steps with a checkpoint; a smoke test's handle. Not part of the hash."""
 

@@ -33,7 +33,7 @@ from model.heartbeat import CHECKPOINT, STEP, VALIDATION, Heartbeat
 from model.journal import record_incident
 from model.lora import merge
 from model.memory import peak_memory, require_memory
-from model.objectives import flow_matching_loss
+from model.objectives import flow_matching_loss, level_weights
 from model.parallel import SequenceGroup
 from model.rates import rates_at
 from model.record import Record
@@ -169,7 +169,8 @@ class Trainer:
                 batch.noised_BCFHW.to(dtype), 1000 * batch.sigma_BF, batch.text_BSD.to(dtype),
                 batch.fps_B if self.config.inject_sample_info else None,
             )  # fmt: skip
-        return flow_matching_loss(velocity.float(), batch.latents_BCFHW, batch.noise_BCFHW, batch.is_clean_BF)
+        weight_BF = level_weights(batch.sigma_BF, self.spec.loss_weighting)
+        return flow_matching_loss(velocity.float(), batch.latents_BCFHW, batch.noise_BCFHW, batch.is_clean_BF, weight_BF)
 
     def _report(self, faults: list[dict[str, Any]], action: str, started: float) -> None:
         if self.rank == 0:

@@ -330,6 +330,8 @@ class StageSettings(_Section):
     """Mixture of per-frame timesteps: FoPP, one timestep for all frames, clean prefix with the rest synchronous. Adds up to 1."""
     fopp_block: Count = 1
     """Latent frames that share a level in FoPP draws; 1 is the paper's, a schedule block's size trains that schedule's states."""
+    loss_weighting: Literal["none", "cosmap"] = "none"
+    """Weight of a frame's error by its noise level: none (paper) or Stable Diffusion 3's cosmap."""
     seed: int = 0
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from model.objectives import (
     bradley_terry_ties_loss,
     flow_dpo_loss,
     flow_matching_loss,
+    level_weights,
     velocity_errors,
 )
 
@@ -245,3 +246,28 @@ def test_a_tie_needs_theta_above_one():
 def test_unknown_labels_are_refused():
     with pytest.raises(ValueError, match=r"\[1, 22\]"):
         bradley_terry_ties_loss(torch.zeros(2), torch.zeros(2), torch.tensor([1, 22]), 5.0)
+
+
+@pytest.mark.filterwarnings("ignore")  # diffusers' own
+def test_level_weights_are_those_of_stable_diffusion_3():
+    from diffusers.training_utils import compute_loss_weighting_for_sd3
+
+    sigma = torch.rand(64, 5, generator=torch.Generator().manual_seed(0))
+    weights = level_weights(sigma, "cosmap")
+    assert weights is not None
+    torch.testing.assert_close(weights, compute_loss_weighting_for_sd3("cosmap", sigma))
+    grid = level_weights(torch.linspace(0, 1, 10_001)[None], "cosmap")
+    assert grid is not None
+    assert grid.mean().item() == pytest.approx(1, abs=1e-3)
+    assert level_weights(sigma, "none") is None
+    with pytest.raises(ValueError, match="weighting is 'sigma'"):
+        level_weights(sigma, "sigma")  # type: ignore[arg-type]
+
+
+def test_a_weight_multiplies_each_frames_error():
+    velocity, data, noise = torch.randn(3, 2, 4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    weight, is_clean = torch.tensor([[1.0, 2.0, 0.5], [0.0, 4.0, 1.0]]), torch.tensor([[True, False, False], [False] * 3])
+    square = (velocity - (noise - data)).square().mean(dim=(1, 3, 4)) * weight
+    expected = (square[0, 1:].mean() + square[1].mean()) / 2
+    loss = flow_matching_loss(velocity, data, noise, is_clean, weight)
+    torch.testing.assert_close(loss, expected)
