@@ -1,7 +1,7 @@
 """Does every way of sharing the work train the same? Loss curves of 2 CPU ranks against one process.
 
-    python benchmarks/parallel.py                     # 50 steps of a tiny model, float32, about 2 minutes
-    python benchmarks/parallel.py --only ulysses zero3
+    python -m benchmarks.parallel                     # 50 steps of a tiny model, float32, about 2 minutes
+    python -m benchmarks.parallel --only ulysses zero3
 
 One process trains on random latents with diffusion-forcing timesteps (frames of 6 and of 15 tokens: the latter do not divide among two
 ranks). Each variant repeats it on two ranks from the same spec; printed is the largest difference of any step's loss and gradient

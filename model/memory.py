@@ -2,7 +2,7 @@
 
 Weights, gradients and optimizer state follow from the parameter counts, the dtype and the ZeRO stage; activations are those of the
 stage's largest bucket (model.step_memory). Activations and the optimizer's working space are not alive together: the larger one counts.
-Checked against measured peaks by benchmarks/memory.py.
+Checked against measured peaks by benchmarks/training_memory.py.
 """
 
 import json

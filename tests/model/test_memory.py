@@ -1,4 +1,4 @@
-"""The memory estimate: known parts, what lowers it, and the error that says so. Against real peaks: benchmarks/memory.py."""
+"""The memory estimate: known parts, what lowers it, and the error that says so. Against real peaks: benchmarks/training_memory.py."""
 
 from dataclasses import replace
 from pathlib import Path

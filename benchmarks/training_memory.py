@@ -1,6 +1,6 @@
 """Is the memory estimate right? Peak memory of real one-rank runs against what `skyreels train --dry-run` says beforehand.
 
-    python benchmarks/memory.py                 # four small CPU runs of two steps, about 2 minutes
+    python -m benchmarks.training_memory                 # four small CPU runs of two steps, about 2 minutes
 
 Each run trains in a process of its own; its peak is the resident set that the operating system counted. The estimate is printed
 without its margin. Exit code 1 if one is off by more than 20 %.
