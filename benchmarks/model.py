@@ -106,6 +106,33 @@ def step() -> None:
         peaks = [_peak_in_child(name, side) / 2**20 for side in ("ours", "diffusers")]
         print(f"  {'':<10}{'peak, MiB':<14}{peaks[0]:>10.1f}{peaks[1]:>12.1f}{peaks[0] / peaks[1]:>8.2f} of diffusers'")
 
+        kept = [_kept(name, side) for side in ("ours", "diffusers")]
+        print(f"  {'':<10}{'kept, widths':<14}{kept[0]:>10.1f}{kept[1]:>12.1f}{kept[0] / kept[1]:>8.2f} of diffusers'")
+
+
+def _kept(shape: str, side: str) -> float:
+    """What autograd holds for one more block, in widths per token: exact, whatever else the machine does."""
+    config, batch, latents, text = SHAPES[shape]
+    time_BF = (torch.arange(latents[0])[None] * 70).expand(batch, -1)
+    sums = []
+    for num_layers in (1, 2):
+        model = _trained(replace(config, num_layers=num_layers))
+        network = model if side == "ours" else _peer(model)
+        weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+        held: dict[int, torch.UntypedStorage] = {}
+
+        def pack(tensor: Tensor, weights: set[int] = weights, held: dict[int, torch.UntypedStorage] = held) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                held[storage.data_ptr()] = storage
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            _forward(network, side, _inputs(config, batch, latents, text), time_BF)
+        sums.append(sum(storage.nbytes() for storage in held.values()))
+    tokens = batch * latents[0] * (latents[1] // 2) * (latents[2] // 2)
+    return (sums[1] - sums[0]) / (4 * tokens * config.dim)
+
 
 def fopp() -> None:
     """Our draw against the published way: tables by the recursion, then one frame after another for each sample."""

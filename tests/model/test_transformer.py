@@ -191,6 +191,34 @@ def test_image_values_start_at_zero_for_a_text_to_video_parent():
     assert child.config == CONFIGS["tiny_i2v"]
 
 
+@pytest.mark.filterwarnings("ignore")  # diffusers' own
+def test_a_block_keeps_little_more_than_half_of_what_diffusers_keeps():
+    """Widths per token that autograd holds for one more block at a level per frame and a feed-forward of four widths."""
+    small = replace(CONFIGS["tiny"], attention_head_dim=32, ffn_dim=256)
+    latents, text, time = torch.randn(1, 16, 5, 16, 16), torch.randn(1, 2, 32), torch.arange(5)[None] * 70
+
+    def kept(num_layers: int, theirs: bool) -> int:
+        model = SkyReelsTransformer.from_config(asdict(replace(small, num_layers=num_layers)))
+        network = peer(model) if theirs else model
+        weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+        held: dict[int, torch.UntypedStorage] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                held[storage.data_ptr()] = storage
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            network(latents, time, text, **({"enable_diffusion_forcing": True} if theirs else {}))
+        return sum(storage.nbytes() for storage in held.values())
+
+    width = 4 * 64 * (5 * 8 * 8)  # bytes of one width for every token
+    ours, theirs = ((kept(2, peers) - kept(1, peers)) / width for peers in (False, True))
+    assert ours < 22
+    assert theirs > 35
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("attention_block", [None, 2])
 def test_gradient_checkpointing_changes_nothing_but_memory(dtype: torch.dtype, attention_block: int | None):
