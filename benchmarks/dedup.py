@@ -71,8 +71,8 @@ def scale(num_shots: int, folder: Path) -> None:
         copies = {place: int(generator.integers(number * 1000)) for place in places}
         for place, original in copies.items():
             seeds[number * 1000 + place] = seeds[original]
-        shots = {place: _synthetic(int(seeds[number * 1000 + place]), place in copies) for place in range(1000)}
-        content = [fingerprint_row(f"s{number * 1000 + place:07d}", shot, "p") for place, shot in shots.items()]
+        shots = _synthetic(seeds[number * 1000 :][:1000].tolist(), set(copies))
+        content = [fingerprint_row(f"s{number * 1000 + place:07d}", shot, "p") for place, shot in enumerate(shots)]
         started, cores = time.perf_counter(), time.process_time()
         store.put([{**row, "batch": batch} for row in content])
         result = match_batch(store, batch)
@@ -94,22 +94,31 @@ def scale(num_shots: int, folder: Path) -> None:
 _FREQUENCIES = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.rfftfreq(64)[None]) + 1e-3  # cycles per pixel; the mean is taken away later
 
 
-def _synthetic(seed: int, is_copy: bool) -> Fingerprint:
-    """A texture through which a window moves for 2 s; a copy has noise added. Its amplitudes fall with frequency as in photographs."""
-    generator = np.random.default_rng((7, seed))
-    noise = np.fft.rfft2(generator.standard_normal((64, 64)))
-    world = np.fft.irfft2(noise * _FREQUENCIES ** -generator.uniform(0.8, 1.3)).astype(np.float32)
-    world = 128 + 45 * (world - world.mean()) / world.std()
-    across, down = generator.uniform(-1.5, 1.5, 2)
-    moves = [np.array([[1, 0, -16 - across * step], [0, 1, -16 - down * step]], np.float32) for step in range(-8, 8)]
-    pictures = np.stack([cv2.warpAffine(world, move, (32, 32)) for move in moves])
-    if is_copy:
-        pictures = 1.1 * pictures + np.random.default_rng(seed).normal(0, 3, pictures.shape)
-    pictures = np.clip(pictures, 0, 255).astype(np.uint8)
+def _synthetic(seeds: list[int], copies: set[int]) -> list[Fingerprint]:
+    """Textures through which a window moves for 2 s; those at the places `copies` have noise added.
+
+    Their amplitudes fall with frequency as in photographs: of 100,000 textures of one blur, many would be alike.
+    """
+    pictures = np.empty((len(seeds), 16, 32, 32), np.uint8)
+    for place, seed in enumerate(seeds):
+        generator = np.random.default_rng((7, seed))
+        noise = np.fft.rfft2(generator.standard_normal((64, 64)))
+        world = np.fft.irfft2(noise * _FREQUENCIES ** -generator.uniform(0.8, 1.3)).astype(np.float32)
+        world = 128 + 45 * (world - world.mean()) / world.std()
+        across, down = generator.uniform(-1.5, 1.5, 2)
+        for step in range(16):
+            centre = (31.5 + across * (step - 8), 31.5 + down * (step - 8))
+            picture = cv2.getRectSubPix(world, (32, 32), centre)
+            if place in copies:
+                picture = 1.1 * picture + np.random.default_rng((seed, step)).normal(0, 3, picture.shape)
+            pictures[place, step] = np.clip(picture, 0, 255)
     marks = np.arange(0, 16, 4, dtype=np.int32)
-    colours = np.full((4, COLOUR_SIDE, COLOUR_SIDE, 2), 128, np.uint8)
-    return Fingerprint(media="video", duration_s=2.0, times=np.arange(16, dtype=np.float32) / 8, pictures=pictures, marks=marks,
-                       vectors=describe(pictures[marks]), colours=colours)  # fmt: skip
+    vectors = describe(pictures[:, marks].reshape(-1, 32, 32)).reshape(len(seeds), len(marks), -1)
+    times, colours = np.arange(16, dtype=np.float32) / 8, np.full((4, COLOUR_SIDE, COLOUR_SIDE, 2), 128, np.uint8)
+    return [
+        Fingerprint(media="video", duration_s=2.0, times=times, pictures=mine, marks=marks, vectors=own, colours=colours)
+        for mine, own in zip(pictures, vectors, strict=True)
+    ]
 
 
 # ---- copies --------------------------------------------------------------------------------------------------------------------
