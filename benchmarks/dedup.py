@@ -99,7 +99,7 @@ def _synthetic(seeds: list[int], copies: set[int]) -> list[Fingerprint]:
 
     Their amplitudes fall with frequency as in photographs: of 100,000 textures of one blur, many would be alike.
     """
-    pictures = np.empty((len(seeds), 16, 32, 32), np.uint8)
+    drawn = np.empty((len(seeds), 16, 32, 32), np.float32)
     for place, seed in enumerate(seeds):
         generator = np.random.default_rng((7, seed))
         noise = np.fft.rfft2(generator.standard_normal((64, 64)))
@@ -107,11 +107,10 @@ def _synthetic(seeds: list[int], copies: set[int]) -> list[Fingerprint]:
         world = 128 + 45 * (world - world.mean()) / world.std()
         across, down = generator.uniform(-1.5, 1.5, 2)
         for step in range(16):
-            centre = (31.5 + across * (step - 8), 31.5 + down * (step - 8))
-            picture = cv2.getRectSubPix(world, (32, 32), centre)
-            if place in copies:
-                picture = 1.1 * picture + np.random.default_rng((seed, step)).normal(0, 3, picture.shape)
-            pictures[place, step] = np.clip(picture, 0, 255)
+            cv2.getRectSubPix(world, (32, 32), (31.5 + across * (step - 8), 31.5 + down * (step - 8)), drawn[place, step])
+        if place in copies:
+            drawn[place] = 1.1 * drawn[place] + np.random.default_rng(seed).normal(0, 3, drawn[place].shape)
+    pictures = np.clip(drawn, 0, 255).astype(np.uint8)
     marks = np.arange(0, 16, 4, dtype=np.int32)
     vectors = describe(pictures[:, marks].reshape(-1, 32, 32)).reshape(len(seeds), len(marks), -1)
     times, colours = np.arange(16, dtype=np.float32) / 8, np.full((4, COLOUR_SIDE, COLOUR_SIDE, 2), 128, np.uint8)
