@@ -1,6 +1,6 @@
 """Copy detection: cost per batch as the store grows, and what is found of transformed copies of sample scenes and real shots.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/dedup.py [--quick] [--seed N] [--shots N] [scale] [copies] [films] [footage]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/dedup.py [--quick] [--seed N] [scale] [copies] [films] [footage]
 
 scale    synthetic fingerprints, matched in batches of 1,000: wall and core seconds per batch from the first to the last
 copies   every shot is copied with a third of the transformations and matched among all shots, other takes and neighbours included
@@ -123,9 +123,9 @@ def _synthetic(seeds: list[int], copies: set[int]) -> list[Fingerprint]:
 # ---- copies --------------------------------------------------------------------------------------------------------------------
 
 
-def copies(quick: bool, seed: int, folder: Path) -> None:
+def copies(num_scenes: int, num_clips: int | None, seed: int, folder: Path) -> None:
     """Recall and precision on transformed copies."""
-    clips = [*_scenes(6 if quick else 40, seed), *_real_clips(8 if quick else None)]
+    clips = [*_scenes(num_scenes, seed), *_real_clips(num_clips)]
     originals = [(clip.name, clip.name, "", _encoded(clip.film, clip.fps, 18, folder)) for clip in clips]
     shown = [entry for entry in originals if np.mean([p.std() for p in entry[3].pictures]) >= LEAST_CONTRAST]
     keep = {name for name, *_ in shown}
@@ -419,6 +419,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="5,000 synthetic shots and a few clips")
     parser.add_argument("--seed", type=int, default=0, help="of the drawn scenes and of all parameters")
+    parser.add_argument("--scenes", type=int, help="drawn scenes that are copied; each has one to three other takes")
+    parser.add_argument("--clips", type=int, help="real shots that are copied, at most")
     parser.add_argument("--shots", type=int, help="synthetic shots, a multiple of 1,000")
     parser.add_argument("parts", nargs="*", default=["scale", "copies", "films", "footage"])
     chosen = parser.parse_args()
@@ -427,7 +429,8 @@ def main() -> None:
         if "scale" in chosen.parts:
             scale(chosen.shots or (5_000 if chosen.quick else 100_000), Path(folder))
         if "copies" in chosen.parts:
-            copies(chosen.quick, chosen.seed, Path(folder))
+            num_clips = 8 if chosen.quick and chosen.clips is None else chosen.clips
+            copies(chosen.scenes or (6 if chosen.quick else 40), num_clips, chosen.seed, Path(folder))
         if "films" in chosen.parts:
             films(chosen.quick, chosen.seed, Path(folder))
         if "footage" in chosen.parts:
