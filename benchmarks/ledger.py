@@ -41,7 +41,8 @@ def day(home: Home, batch: str, num_sources: int) -> None:
                                        "num_frames": 100, **common} for source in sources])  # fmt: skip
     ledger.replace("files", batch, [{**file, "status": "ready", "source_id": source} for file, source in zip(files, sources, strict=True)])
     shots: list[dict[str, Any]] = []
-    for part in np.array_split(ready_sources(home, batch), _COMMITS):
+    ready = ready_sources(home, batch)
+    for part in (ready[first::_COMMITS] for first in range(_COMMITS)):
         cut = [
             {"shot_id": f"shot_{row['source_id']}_{number}", "source_id": row["source_id"], "start_frame": 25 * number,
              "end_frame": 25 * number + 25, "start_s": float(number), "end_s": number + 1.0, **common}
@@ -75,8 +76,8 @@ def main() -> None:
     num_days, num_sources = (int(sys.argv[place]) if len(sys.argv) > place else default for place, default in ((1, 365), (2, 20)))
     original = TableFile.open
 
-    def opened(file: TableFile) -> Any:
-        _opened.append(original(file))
+    def opened(self: TableFile) -> Any:
+        _opened.append(original(self))
         return _opened[-1]
 
     TableFile.open = opened
