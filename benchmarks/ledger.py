@@ -1,6 +1,6 @@
 """A home that takes in a batch a day for a year: what a batch costs on the first and on the last days, and what `skyreels status` costs.
 
-    python benchmarks/ledger.py [days] [sources per day]
+    python -m benchmarks.ledger [days] [sources per day]
 
 Rows are made up, and written as the steps write them: several commits a batch. Bytes are those that Lance reads for the ledger.
 """

@@ -19,7 +19,7 @@ from skyreels_platform.curation.likeness import likeness
 from skyreels_platform.curation.placement import WHOLE, correlation, find_place, flattened, pairs
 from skyreels_platform.curation.tracks import Line, Track, coarse_of, moments, warp, window_of
 
-ALIGNMENT_VERSION = "alignment-2"
+ALIGNMENT_VERSION = "alignment-3"
 """Raise it when the same fingerprints would align otherwise."""
 
 SLOWEST, FASTEST = 0.5, 2.0

@@ -26,6 +26,7 @@ _GAINS, _MOST_SHIFT = (0.6, 1.67), 56.0  # contrast and levels of middle grey th
 _COLOURS, _MOMENT_COLOURS = 7.0, 9.0  # levels of 255 by which a copy's colours may differ, on average over time and at single moments
 _NEARBY_S = 0.26  # half of what lies between two moments whose colours are known
 _COVERED_COLOURS = 10.0  # the same at single moments in the part that may be covered
+_FEW_BLOCKS, _WORST_COLOURS = 5, 17.0  # and in those that differ most of the others: a subject that stands elsewhere
 
 
 def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
@@ -45,7 +46,9 @@ def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
         return 0.0
     difference = _colour_differences(shot, other, line, frame, gain)
     on_average, at_moments, covered = (_root(part) for part in (difference.mean(axis=0)[kept], difference[:, kept], difference[:, ~kept]))
-    if on_average > _COLOURS or at_moments > _MOMENT_COLOURS or covered > _COVERED_COLOURS:
+    worst_colours = np.sort((difference * difference).mean(axis=(0, 3))[kept])[-_FEW_BLOCKS:]
+    is_elsewhere = covered > _COVERED_COLOURS or float(np.sqrt(worst_colours.mean())) > _WORST_COLOURS
+    if on_average > _COLOURS or at_moments > _MOMENT_COLOURS or is_elsewhere:
         return 0.0
     one, two = _normal(here, window), _normal(there, window)
     whole, worst, _, _ = _agreement(one, two, kept)
