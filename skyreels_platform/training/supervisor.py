@@ -106,6 +106,7 @@ class Supervisor:
         chosen = left[: self._fit(left)]
         if end := self._reason_to_end(fault, step, chosen):
             self._record(fault, step, f"ended: {end}")
+            forget_ranks(self._run_dir)  # the next supervisor need not wonder about them
             log = self._run_dir / f"{NAME}.log"
             raise TrainingError(
                 f"{self._spec.stage}: {fault.kind} at step {step}: {fault.detail}\n{end}; what happened before stands in "

@@ -129,7 +129,9 @@ def test_what_no_restart_mends_ends_at_once(what: str, run: Run):
     step = 0 if what == "refuse" else 6
     with pytest.raises(TrainingError, match=f"(?s){what} at step {step}.*a restart would meet the same"):
         run.train({"step": step, "rank": 0, "do": what})
-    assert len(incidents_of(run.folder)) == 1
+    run.train()
+    assert run.is_whole()
+    assert len(incidents_of(run.folder)) == 1, "the next start has nothing to add"
 
 
 def test_a_batch_that_does_not_divide_is_refused_before_anything_starts(run: Run):
