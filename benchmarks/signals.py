@@ -31,7 +31,7 @@ from skyreels_platform.media.probe import probe
 from skyreels_platform.media.sample_shots import draw_shot
 from skyreels_platform.progress import track
 
-TUNING, HELD_OUT = 0, 1_000_000
+TUNING, HELD_OUT = 0, 2_000_000
 """First seeds."""
 BOUNDS = {
     "black": 0.2, "static": 0.3, "slideshow": 0.3, "still_pan": 0.5, "letterbox": 0.01, "mosaic": 0.01, "blurred_region": 0.02,

@@ -61,6 +61,8 @@ def draw_shot(seed: int) -> SampleShot:
     _COURSES[course](shot, generator, is_flat)
     if course in ("plain", "static"):
         details += _areas(shot, generator)
+        if "mosaic" in shot.flaws and ground.startswith("busy"):
+            shot.unsure.add("mosaic")  # of a pattern that repeats it is a chess board, which is none by definition
     if course != "black":
         details += _bars(shot, generator)
         details += _overlays(shot, generator)
