@@ -1,6 +1,6 @@
 """What the curation signals find on drawn shots that went through h264: precision, recall and unknowns of each, on unseen seeds.
 
-    python benchmarks/signals.py [--shots N] [--tuning] [--first SEED] [--processes N] [--misses] [--keep FOLDER] [signal ...]
+    python benchmarks/signals.py [--shots N] [--tuning] [--first SEED] [--processes N] [--misses] [--keep FOLDER] [flaw ...]
 
 Every shot is a scene from a seed with any number of flaws; for each signal it is an example of its flaw or one without. Rules may be
 changed by what is seen on the tuning seeds (--tuning); the figures that are quoted come from the others, and whoever has looked at a
@@ -34,10 +34,12 @@ from skyreels_platform.progress import track
 TUNING, HELD_OUT = 0, 2_000_000
 """First seeds."""
 BOUNDS = {
-    "black": 0.2, "static": 0.3, "slideshow": 0.3, "still_pan": 0.5, "letterbox": 0.01, "mosaic": 0.01, "blurred_region": 0.02,
-    "split_screen": 0.75, "subtitle": 1e-6, "logo": 0.3, "sticker": 1e-6,
+    "black": 0.2, "static": 0.3, "slideshow": 0.3, "still_pan": 0.5, "letterbox": 0.01, "blurred_fill": 0.01, "mosaic": 0.01,
+    "blurred_region": 0.02, "split_screen": 0.75, "subtitle": 1e-6, "logo": 0.3, "sticker": 1e-6,
 }  # fmt: skip
-"""Signal -> the value from which a shot counts as found."""
+"""Flaw -> the value of its signal from which a shot counts as found."""
+SIGNAL_OF = {"blurred_fill": "letterbox"}
+"""Flaw -> the signal that finds it, where it has another name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +55,9 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """How one signal did."""
+    """How one flaw was found."""
 
-    signal: str
+    flaw: str
     num_shots: int
     num_flawed: int
     num_found: int
@@ -102,16 +104,21 @@ def see_all(seeds: Sequence[int], names: Sequence[str], folder: str, processes: 
         return list(track(shots, "shots", total=len(seeds)))
 
 
-def judged(signal: str, shots: Iterable[Seen]) -> tuple[Row, list[Seen]]:
-    """One signal's row, and the shots that it got wrong."""
-    counted = [shot for shot in shots if signal not in shot.unsure]
-    flawed = [shot for shot in counted if signal in shot.flaws]
-    found = [shot for shot in counted if (value := shot.values[signal]) is not None and value >= BOUNDS[signal]]
-    right = [shot for shot in found if signal in shot.flaws]
-    missed = [shot for shot in flawed if shot.values[signal] is not None and shot not in right]
-    false = [shot for shot in found if signal not in shot.flaws]
+def value_of(flaw: str, shot: Seen) -> float | None:
+    """What the flaw's signal measured."""
+    return shot.values[SIGNAL_OF.get(flaw, flaw)]
+
+
+def judged(flaw: str, shots: Iterable[Seen]) -> tuple[Row, list[Seen]]:
+    """One flaw's row, and the shots that its signal got wrong."""
+    counted = [shot for shot in shots if flaw not in shot.unsure]
+    flawed = [shot for shot in counted if flaw in shot.flaws]
+    found = [shot for shot in counted if (value := value_of(flaw, shot)) is not None and value >= BOUNDS[flaw]]
+    right = [shot for shot in found if flaw in shot.flaws]
+    missed = [shot for shot in flawed if value_of(flaw, shot) is not None and shot not in right]
+    false = [shot for shot in found if flaw not in shot.flaws]
     row = Row(
-        signal=signal, num_shots=len(counted), num_flawed=len(flawed), num_found=len(right), num_false=len(false), num_missed=len(missed),
+        flaw=flaw, num_shots=len(counted), num_flawed=len(flawed), num_found=len(right), num_false=len(false), num_missed=len(missed),
         num_unknown=len(flawed) - len(right) - len(missed),
     )  # fmt: skip
     return row, missed + false
@@ -128,7 +135,7 @@ def interval(hits: int, total: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("signals", nargs="*", help="signals to measure; all by default")
+    parser.add_argument("flaws", nargs="*", metavar="flaw", help="what to look for; everything by default")
     parser.add_argument("--shots", type=int, default=600)
     parser.add_argument("--tuning", action="store_true", help="shots that rules may be set on")
     parser.add_argument("--first", type=int, help="first seed; by default that of the range")
@@ -137,25 +144,25 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder in which encoded shots are kept, to be measured again")
     asked = parser.parse_args()
     first = (TUNING if asked.tuning else HELD_OUT) if asked.first is None else asked.first
-    names = asked.signals or [name for name in BOUNDS if name in SIGNALS]
+    flaws = asked.flaws or list(BOUNDS)
+    if unknown := set(flaws) - set(BOUNDS):
+        parser.error(f"{', '.join(sorted(unknown))}: no such flaw; known: {', '.join(BOUNDS)}")
+    names = list(dict.fromkeys(SIGNAL_OF.get(flaw, flaw) for flaw in flaws))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         folder = asked.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         shots = see_all(range(first, first + asked.shots), names, str(folder), asked.processes)
     print(f"{asked.shots} shots, seeds {first} to {first + asked.shots - 1}, {time.perf_counter() - started:.0f} s\n")
-    print(f"{'signal':<16}{'bound':>6}{'shots':>7}{'flawed':>8}  {'precision':<20}{'recall':<20}{'unknown':>7}")
-    for signal in names:
-        row, wrong = judged(signal, shots)
+    print(f"{'flaw':<16}{'bound':>6}{'shots':>7}{'flawed':>8}  {'precision':<20}{'recall':<20}{'unknown':>7}")
+    for flaw in flaws:
+        row, wrong = judged(flaw, shots)
         precision = f"{row.precision:.3f} {interval(row.num_found, row.num_found + row.num_false)}"
         recall = f"{row.recall:.3f} {interval(row.num_found, row.num_found + row.num_missed)}"
-        print(
-            f"{signal:<16}{BOUNDS[signal]:>6g}{row.num_shots:>7}{row.num_flawed:>8}  {precision:<20}{recall:<20}{row.num_unknown:>7}"
-        )
+        print(f"{flaw:<16}{BOUNDS[flaw]:>6g}{row.num_shots:>7}{row.num_flawed:>8}  {precision:<20}{recall:<20}{row.num_unknown:>7}")
         if asked.misses:
             for shot in wrong:
-                word = "missed" if signal in shot.flaws else "false"
-                print(f"    {word} {shot.seed}: {shot.values[signal]:.4g}; {shot.detail}")
+                print(f"    {'missed' if flaw in shot.flaws else 'false'} {shot.seed}: {value_of(flaw, shot):.4g}; {shot.detail}")
 
 
 if __name__ == "__main__":

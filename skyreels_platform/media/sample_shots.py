@@ -21,10 +21,10 @@ SIZES = {(640, 360): 8, (480, 270): 4, (480, 360): 2, (360, 640): 2, (854, 480):
 COURSES = {"plain": 46, "black": 10, "static": 14, "slideshow": 8, "still_pan": 8, "split_screen": 7, "picture_in_picture": 7}
 """What becomes of the scene in the course of the shot, and how often."""
 SIGNALS = (
-    "black", "static", "slideshow", "still_pan", "letterbox", "mosaic", "blurred_region", "split_screen", "subtitle", "logo",
-    "sticker",
+    "black", "static", "slideshow", "still_pan", "letterbox", "blurred_fill", "mosaic", "blurred_region", "split_screen", "subtitle",
+    "logo", "sticker",
 )
-"""Signals that the shots can be truth for."""
+"""Signals that the shots can be truth for; `blurred_fill`, a picture before its own blurred copy, is told by `letterbox`, too."""
 SHARP = 0.8
 """`_detail` of an area from which a blur laid over it shows; soft grounds have about 0.1, textures 1 and more."""
 _BARS = ("letterbox", "letterbox", "letterbox", "pillarbox", "pillarbox", "windowbox", "blurred_fill")
@@ -174,6 +174,7 @@ def _pan_over_still(shot: SampleShot, generator: np.random.Generator, is_flat: b
         view = np.array([[1 / scale, 0, middle[0] - width / 2 / scale], [0, 1 / scale, middle[1] - height / 2 / scale]])
         shot.clip[index] = cv2.warpAffine(large, view, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     shot.flaws.add("still_pan")
+    shot.unsure.add("static")  # a soft start holds the picture
 
 
 def _split(shot: SampleShot, generator: np.random.Generator, is_flat: bool, kind: str = "split_screen") -> None:
@@ -233,7 +234,8 @@ def _bars(shot: SampleShot, generator: np.random.Generator) -> list[str]:
         return []
     kind = str(generator.choice(_BARS))
     shot.clip, truth = draw_flaw(kind, shot.clip, generator, with_text=False)
-    shot.flaws.add("letterbox")
+    shot.flaws.add("blurred_fill" if kind == "blurred_fill" else "letterbox")
+    shot.unsure.add("letterbox" if kind == "blurred_fill" else "blurred_fill")
     if kind == "blurred_fill":
         shot.unsure |= {"split_screen", "blurred_region"}
     if shot.flaws & {"mosaic", "blurred_region"}:
