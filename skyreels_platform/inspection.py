@@ -5,6 +5,7 @@ The same functions as in the batch chain, in the same bounded child process.
 
 import json
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from skyreels_platform.curation.pools import judge
 from skyreels_platform.curation.signals import Score
 from skyreels_platform.curation.signals.synthetic import with_caption
 from skyreels_platform.curation.standing import with_shortest
+from skyreels_platform.curation.steps import Rows
 from skyreels_platform.errors import SourceError
 from skyreels_platform.footage import read_sidecars
 from skyreels_platform.ledger.ids import content_id
@@ -35,11 +37,12 @@ def inspect_file(path: Path, recipe: Recipe) -> dict[str, Any]:
         human, notes = read_sidecars(str(path.absolute()), open_store=_no_store)
         source = {"source_id": content_id(path), "path": str(path), "human_caption": human, "notes": notes, **facts}
         progress.advance(note="shots and scores")
-        rows = worker.call(observe_file, path, {**source, "provenance": ""}, recipe.shots, recipe.signals)
+        parts: list[Rows] = []
+        rows = worker.call_in_parts(parts.append, observe_file, path, {**source, "provenance": ""}, recipe.shots, recipe.signals)
         progress.advance(note="captions")
         starts = {shot["shot_id"]: shot["start_s"] for shot in rows["shots"]}
         pictures: dict[str, list[TimedPicture]] = {key: [] for key in starts}
-        for frame in rows["frames"]:
+        for frame in chain(*(part["frames"] for part in (*parts, rows))):
             pictures[frame["shot_id"]].append((frame["time_s"] - starts[frame["shot_id"]], frame["image"]))
         seen = [shot for shot in rows["shots"] if pictures[shot["shot_id"]]]
         asked = recipe.captions.backend == "vllm"

@@ -77,13 +77,13 @@ class RayWorkers:
         answers = blocks.map(run_item, fn_kwargs=settings, num_cpus=self.threads_per_worker, compute=pool)
         waiting = {item["index"] for item in items}
         for row in answers.iter_rows():
-            outcome = pickle.loads(row["outcome"])
-            if isinstance(outcome, SkyreelsError):
-                raise outcome
+            outcomes = pickle.loads(row["outcomes"])
+            if isinstance(outcomes, SkyreelsError):
+                raise outcomes
             # a block that was lost after it had been read is made again, and the caller hears of each call once
-            if outcome.index in waiting:
-                waiting.remove(outcome.index)
-                yield outcome
+            if outcomes[-1].index in waiting:
+                waiting.remove(outcomes[-1].index)
+                yield from outcomes
 
 
 def _parts(calls: Iterable[Call]) -> Iterator[list[dict[str, Any]]]:
@@ -102,14 +102,16 @@ def _parts(calls: Iterable[Call]) -> Iterator[list[dict[str, Any]]]:
 
 
 def run_item(item: dict[str, Any], *, function: bytes, memory_bytes: int, timeout_s: float) -> dict[str, bytes]:
-    """One call, in the bounded child of this Ray worker; runs on the cluster. Answers with an Outcome, or with an error for the map."""
+    """One call, in the bounded child of this Ray worker; runs on the cluster. Answers with its Outcomes, or with an error for the map."""
     child = _children.setdefault((memory_bytes, timeout_s), BoundedWorker(memory_bytes=memory_bytes, timeout_s=timeout_s))
+    index, parts = item["index"], []
     try:
-        outcome = answer(child, pickle.loads(function), item["index"], pickle.loads(item["call"]))
+        last = answer(child, pickle.loads(function), index, pickle.loads(item["call"]), on_part=parts.append)
+        outcomes = [*(Outcome(index=index, value=part, is_last=False) for part in parts), last]
     except Exception as error:  # Ray would run the call again: it is the caller who has to know
         kind = "" if isinstance(error, SkyreelsError) else f"{type(error).__name__}: "
-        outcome = SkyreelsError(f"{kind}{error}")
-    return {"outcome": pickle.dumps(outcome)}
+        outcomes = SkyreelsError(f"{kind}{error}")
+    return {"outcomes": pickle.dumps(outcomes)}
 
 
 @contextmanager

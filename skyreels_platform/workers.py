@@ -45,6 +45,8 @@ class Outcome:
     """What the function returned; None if it failed."""
     error: SkyreelsError | None = None
     """Why this call has no value: a SourceError or DecodeError about its file."""
+    is_last: bool = True
+    """False: `value` is one of the parts that a generator yields on its way to its result."""
 
 
 class Workers(Protocol):
@@ -58,7 +60,8 @@ class Workers(Protocol):
     def map(self, function: Callable[..., Any], calls: Iterable[Call]) -> Iterator[Outcome]:
         """Run a module-level function once per call, each in a bounded child process; outcomes in order of completion.
 
-        Every call has exactly one outcome. A SourceError (DecodeError is one) is the outcome of its call; any other error of ours,
+        Every call has exactly one last outcome. Where the function is a generator, one for each part that it yields comes before; a call
+        that is tried again gives its parts again. A SourceError (DecodeError is one) is the outcome of its call; any other error of ours,
         such as a package that is not installed, is about no single file: it ends the map. To leave the loop early ends the work.
         """
         ...
@@ -98,7 +101,7 @@ class LocalWorkers:
                 result = results.get()
                 if isinstance(result, BaseException):
                     raise result
-                num_open -= 1
+                num_open -= result.is_last
                 yield result
         finally:
             for worker in crew:
@@ -128,8 +131,11 @@ class _Worker:
         with self._child:
             while (task := tasks.get()) is not None and self.is_wanted:
                 index, call = task
+                def on_part(part: Any, index: int = index) -> None:
+                    results.put(Outcome(index=index, value=part, is_last=False))
+
                 try:
-                    results.put(answer(self._child, function, index, call, is_wanted=lambda: self.is_wanted))
+                    results.put(answer(self._child, function, index, call, on_part=on_part, is_wanted=lambda: self.is_wanted))
                 except BaseException as error:  # the caller's thread raises it
                     results.put(error)
 
@@ -146,17 +152,19 @@ class _Child(BoundedWorker):
 
 
 def answer(
-    child: BoundedWorker, function: Callable[..., Any], index: int, call: Call, *, is_wanted: Callable[[], bool] = lambda: True
-) -> Outcome:
-    """One call in a child, tried once more if the child died without the function raising. Raises what is about no single file."""
+    child: BoundedWorker, function: Callable[..., Any], index: int, call: Call, *, on_part: Callable[[Any], None],
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> Outcome:  # fmt: skip
+    """One call in a child, tried once more if the child died without the function raising. `on_part` is told what it yields. Raises what
+    is about no single file."""
     try:
         try:
-            return Outcome(index=index, value=child.call(function, *call))
+            return Outcome(index=index, value=child.call_in_parts(on_part, function, *call))
         except SourceError as error:
             # a broken pipe is how a child that died shows; limits and errors of the function have no such cause
             if not isinstance(error.__cause__, EOFError | ConnectionError) or not is_wanted():
                 raise
-            return Outcome(index=index, value=child.call(function, *call))
+            return Outcome(index=index, value=child.call_in_parts(on_part, function, *call))
     except SourceError as error:
         return Outcome(index=index, error=error)
 

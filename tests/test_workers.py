@@ -14,7 +14,7 @@ import pytest
 from skyreels_platform.errors import DecodeError, MissingExtraError, SkyreelsError
 from skyreels_platform.workers import Call, LocalWorkers, Outcome
 from tests.micro import ROOT, processes_of, render_footage
-from tests.worker_tasks import add, die_always, die_once, measure_film, misbehave, nap, threads
+from tests.worker_tasks import add, die_always, die_once, in_parts, measure_film, misbehave, nap, threads
 
 MEMORY_BYTES = 1 << 30
 
@@ -79,6 +79,13 @@ def test_a_killed_child_has_its_call_tried_once_more(tmp_path: Path):
     outcomes = in_order(workers().map(die_once, [(str(tmp_path / "note"), i) for i in range(6)]))
     assert [outcome.value for outcome in outcomes] == [0, 2, 4, 6, 8, 10]
     assert (tmp_path / "note").exists()
+
+
+def test_a_generator_hands_over_its_parts_and_its_result_comes_last(tmp_path: Path):
+    outcomes = list(workers(1).map(in_parts, [(str(tmp_path / "note"), 3), (str(tmp_path / "note"), 2)]))
+    of_first = [(outcome.value, outcome.is_last) for outcome in outcomes if outcome.index == 0]
+    assert of_first == [(0, False), (1, False), (2, False)] * 2 + [(3, True)]  # its child died once
+    assert [(outcome.value, outcome.is_last) for outcome in outcomes if outcome.index == 1] == [(0, False), (1, False), (2, True)]
 
 
 def test_a_call_that_kills_every_child_is_given_up_after_two(tmp_path: Path):

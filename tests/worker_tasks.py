@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,16 @@ from skyreels_platform.errors import MissingExtraError, SourceError
 
 def add(a: int, b: int) -> int:
     return a + b
+
+
+def in_parts(note: str, number: int) -> Generator[int, None, int]:
+    """Yields 0 to number - 1 and returns number; the first process that gets to the end dies before it."""
+    yield from range(number)
+    path = Path(note)
+    if not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
 
 
 def measure_film(path: str) -> list[dict[str, Any]]:

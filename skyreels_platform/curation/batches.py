@@ -6,7 +6,7 @@ alone, on the shots that are there.
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,9 @@ SHOTS_VERSION = "shots-2"
 """Raise it when the same source would be cut otherwise."""
 SCORES_VERSION = "scores-2"
 
+FRAMES_PER_PART = 512
+"""Kept pictures, about 10 MB, after which a worker hands them over: those of a 2-hour film are a gigabyte."""
+
 _OF_SHOTS = ("scores", "crops", "frames")  # tables with rows about shots, from the same pass
 
 
@@ -52,8 +55,10 @@ def observe_batch(
     todo = [source for source in sources if source["source_id"] not in current]
 
     def write(rows: Rows) -> None:
+        # a worker that died has handed over some pictures twice
+        pictures = {(row["shot_id"], row["position"]): row for row in rows.get("frames", [])}
         for table in _OF_SHOTS:
-            home.ledger.merge(table, rows.get(table, []))
+            home.ledger.merge(table, list(pictures.values()) if table == "frames" else rows.get(table, []))
         fingerprints.put(rows.get("fingerprints", []))
         for row in rows.get("shots", []):
             current.setdefault(row["source_id"], []).append(row)
@@ -75,13 +80,14 @@ def observe_batch(
 
 def observe_source(
     source: Row, settings: Mapping[str, Any], signals: Mapping[str, Any], open_store: OpenStore, scratch: str
-) -> Rows:
-    """Everything about one source from one decode, as rows without their batch; runs in a worker."""
+) -> Generator[Rows, None, Rows]:
+    """Everything about one source from one decode, as rows without their batch; runs in a worker. Yields kept pictures early, and returns
+    the other rows, without which the pictures mean nothing."""
     with local_copy(source["uri"], open_store=open_store, scratch=Path(scratch)) as path:
-        return observe_file(path, source, ShotSettings(**settings), SignalSettings(**signals))
+        return (yield from observe_file(path, source, ShotSettings(**settings), SignalSettings(**signals)))
 
 
-def observe_file(path: Path, source: Row, settings: ShotSettings, signals: SignalSettings) -> Rows:
+def observe_file(path: Path, source: Row, settings: ShotSettings, signals: SignalSettings) -> Generator[Rows, None, Rows]:
     """The same of a file at hand; `source` is its row of `sources`."""
     from skyreels_platform.curation.embeddings import fingerprint_provenance
     from skyreels_platform.curation.fingerprint_store import fingerprint_row
@@ -104,6 +110,9 @@ def observe_file(path: Path, source: Row, settings: ShotSettings, signals: Signa
         rows["scores"] += [score_row(key, own, asdict(score)) for score in seen.scores]
         rows["crops"].append(crop_row(key, own, seen.regions, kinds, source))
         rows["frames"] += frame_rows(key, own, seen.frames)
+        if len(rows["frames"]) >= FRAMES_PER_PART:
+            yield {"frames": rows["frames"]}
+            rows["frames"] = []
         rows["fingerprints"].append(fingerprint_row(key, seen.fingerprint, fingerprint_provenance(own)))
     rows["work"].append(work_row(source, "shots", num_frames, started, cores))
     return rows

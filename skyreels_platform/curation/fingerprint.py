@@ -41,7 +41,8 @@ FLATTEST = 4.0
 _KEPT_SIDE = 96  # pixels that are kept until the shot's borders are known
 _NETWORK_SIDE = 128  # pixels of the coloured pictures that are kept for a network
 _TINT_SIDE = 24  # of the colours that are kept meanwhile
-_MIX = np.array([179, 51, 26], np.uint16)  # of 256: red, green, blue; luma alone does not see a green ball on grey of equal luma
+_MIX = np.array([[179, 51, 26, -127.5]], np.float32) / 256  # red, green, blue; luma alone does not see a green ball on grey of equal luma
+"""With an offset that turns rounding into leaving out the fraction."""
 _BORDER_PICTURES = 24  # that decide together what a border is
 _BLACKEST = 32  # levels of 255 up to which a flat edge is a border; a lighter one may be a wall, and a copy's wall is graded otherwise
 _BORDER_LEVELS = 10  # around its own level in which a border's pixels lie
@@ -125,7 +126,7 @@ class Fingerprinter:
                 self._stride *= 2
             if self._seen % self._stride == 0:
                 small = cv2.resize(sample.picture, (_KEPT_SIDE, _KEPT_SIDE), interpolation=cv2.INTER_AREA)
-                self._kept.append(((small.astype(np.uint16) * _MIX).sum(axis=2, dtype=np.uint16) >> 8).astype(np.uint8))
+                self._kept.append(cv2.transform(small, _MIX))
                 self._tints.append(_tint(cv2.resize(small, (_TINT_SIDE, _TINT_SIDE), interpolation=cv2.INTER_AREA)))
                 if self._network:
                     self._coloured.append(cv2.resize(sample.picture, (_NETWORK_SIDE, _NETWORK_SIDE), interpolation=cv2.INTER_AREA))

@@ -6,11 +6,10 @@ shot's last picture comes on top, so that nobody who looks at a shot misses how 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
-
-from skyreels_platform.media.pyramid import Levels
 
 KEPT_FRAMES_VERSION = "kept-2"
 """Raise it when the same shot would keep other pictures."""
@@ -31,34 +30,42 @@ class KeptFrame:
     """JPEG, at most 256 px on the short side."""
 
 
+class Pictured(Protocol):
+    """What is kept of a frame: `signals.Sample` and `pyramid.Levels` have it."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def time_s(self) -> float: ...
+    @property
+    def picture(self) -> np.ndarray | None: ...
+
+
 class Keeper:
     """Keeps pictures of one shot."""
 
     def __init__(self) -> None:
-        self._kept: list[Levels] = []
-        self._last: Levels | None = None
+        self._kept: list[tuple[int, float, np.ndarray]] = []
+        self._last: tuple[int, float, np.ndarray] | None = None
         self._every, self._seen = 1, 0
 
-    def add(self, frame: Levels) -> None:
+    def add(self, frame: Pictured) -> None:
         """See the shot's next frame."""
         if frame.picture is None:
             return
-        self._last = frame
+        self._last = frame.index, frame.time_s, frame.picture
         if self._seen % self._every == 0:
             if len(self._kept) == MOST:
                 self._kept = self._kept[::2]
                 self._every *= 2
             if self._seen % self._every == 0:
-                self._kept.append(frame)
+                self._kept.append(self._last)
         self._seen += 1
 
     def result(self) -> list[KeptFrame]:
         """The kept pictures in display order."""
         end = [self._last] if self._last and self._kept[-1] is not self._last else []
-        return [
-            KeptFrame(frame=frame.index, time_s=frame.time_s, image=encode_picture(frame.picture))
-            for frame in self._kept + end if frame.picture is not None
-        ]  # fmt: skip
+        return [KeptFrame(frame=index, time_s=time_s, image=encode_picture(picture)) for index, time_s, picture in self._kept + end]
 
 
 def encode_picture(picture: np.ndarray) -> bytes:

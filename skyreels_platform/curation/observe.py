@@ -1,7 +1,8 @@
 """One pass over a source: its shots, and everything that is measured of each, from a single decode.
 
 Frames stream through the segmenter, which gives them out again once it is certain where their shot begins; each shot then sees its own
-frames in order. Memory depends on the segmenter's delay, not on the length of the film or of a shot.
+frames in order. What follows from a frame alone is measured when it comes, beside the decoder. Memory depends on the segmenter's
+delay, not on the length of the film or of a shot.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +15,8 @@ from skyreels_platform.curation.kept_frames import Keeper, KeptFrame
 from skyreels_platform.curation.segments import Opened, Shot, segment
 from skyreels_platform.curation.shots import IMAGE_SHOT
 from skyreels_platform.curation.signals import SIGNALS, Region, Score, ShotInfo, Signal
-from skyreels_platform.curation.signals.flow import FlowMeter
-from skyreels_platform.curation.signals.meter import ShotMeter
+from skyreels_platform.curation.signals.base import Sample
+from skyreels_platform.curation.signals.meter import Lens, ShotMeter
 from skyreels_platform.errors import DecodeError
 from skyreels_platform.media.probe import Probe
 from skyreels_platform.media.pyramid import Levels, pyramid
@@ -57,17 +58,17 @@ def observe(
     `settings.transnet` finds no network.
     """
     kinds = list(SIGNALS.values() if kinds is None else kinds)
-    frames = pyramid(path)
-    flow = FlowMeter()
+    lens = Lens(kinds)
+    samples = (lens.sample(frame) for frame in pyramid(path))
     if facts.media == "image":
         watch = _Watch(facts, kinds)
-        for frame in frames:
-            watch.add(frame, flow)
+        for sample in samples:
+            watch.add(sample)
         yield watch.observation(IMAGE_SHOT)
         return
     watch = None
     events = segment(
-        frames, transnet=settings.transnet, min_length_s=settings.min_length_s, max_length_s=settings.max_length_s
+        samples, transnet=settings.transnet, min_length_s=settings.min_length_s, max_length_s=settings.max_length_s
     )
     for event in events:
         if isinstance(event, Opened):
@@ -75,8 +76,8 @@ def observe(
         elif watch and isinstance(event, Shot):
             yield watch.observation(event)
             watch = None
-        elif watch and isinstance(event, Levels):
-            watch.add(event, flow)
+        elif watch and isinstance(event, Sample):
+            watch.add(event)
 
 
 def measure(
@@ -101,14 +102,16 @@ def measure_frames(
     meters = [ShotMeter(shot_info(facts), kinds) for _ in spans]
     waiting = sorted(range(len(spans)), key=lambda number: spans[number].start_frame, reverse=True)
     active: list[int] = []
-    flow, failure = FlowMeter(), ""
+    lens, failure = Lens(kinds), ""
     try:
         for frame in frames:
             while waiting and spans[waiting[-1]].start_frame <= frame.index:
                 active.append(waiting.pop())
             active = [number for number in active if frame.index < spans[number].end_frame]
-            for number in active:
-                meters[number].add(frame, flow)
+            if active:
+                sample = lens.sample(frame)
+                for number in active:
+                    meters[number].add(sample)
             if not active and not waiting:
                 break
     except DecodeError as error:
@@ -135,9 +138,10 @@ class _Watch:
         self._fingerprinter = Fingerprinter(shot_info(facts))
         self._keeper = Keeper()
 
-    def add(self, frame: Levels, flow: FlowMeter) -> None:
-        self._fingerprinter.add(self._meter.add(frame, flow))
-        self._keeper.add(frame)
+    def add(self, sample: Sample) -> None:
+        self._meter.add(sample)
+        self._fingerprinter.add(sample)
+        self._keeper.add(sample)
 
     def observation(self, shot: Shot) -> Observation:
         scores, regions = self._meter.finish(num_frames=shot.end_frame - shot.start_frame, duration_s=shot.end_s - shot.start_s)

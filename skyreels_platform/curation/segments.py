@@ -12,15 +12,18 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from skyreels_platform.curation.voters import Ballot
 from skyreels_platform.curation.voters.fusion import Boundary, fuse
-from skyreels_platform.media.pyramid import Levels
 
-STRIDE = 512
+STRIDE = 128
 """Frames between two looks at the votes (our choice: fewer would repeat more work)."""
+PACE = 2
+"""Events given out for each frame that comes in (our choice): a look makes STRIDE frames certain at once, and whoever works on all of
+them at a stretch leaves the decoder idle."""
 AHEAD = 200
 """Frames that must be known after a boundary before it counts: the longest mix is 48 frames, fades add some seconds (our choice)."""
 BEHIND = 200
@@ -51,19 +54,32 @@ class Opened:
     start_frame: int
 
 
-Event = Opened | Levels | Shot
+class Timed(Protocol):
+    """What cutting needs of a frame: `pyramid.Levels` and `signals.Sample` have it."""
+
+    @property
+    def small(self) -> np.ndarray:
+        """(81, 144, 3) uint8 RGB."""
+        ...
+
+    @property
+    def time_s(self) -> float: ...
+
+
+Frame = TypeVar("Frame", bound=Timed)
+Event = Opened | Frame | Shot
 """In order: a shot opens, its frames, the whole shot once it has ended. Frames of a transition belong to none and are left out."""
 
 
-class Segmenter:
+class Segmenter(Generic[Frame]):
     """Cuts one film. Push frames, take events."""
 
     def __init__(self, *, transnet: bool, min_length_s: float, max_length_s: float) -> None:
         self._ballot = Ballot(transnet=transnet)
-        self._cutter = Cutter(min_length_s=min_length_s, max_length_s=max_length_s)
+        self._cutter: Cutter[Frame] = Cutter(min_length_s=min_length_s, max_length_s=max_length_s)
         self._next_look = STRIDE + AHEAD
 
-    def push(self, frame: Levels) -> Iterator[Event]:
+    def push(self, frame: Frame) -> Iterator[Event[Frame]]:
         """See the next frame; gives what has become certain."""
         self._ballot.push(frame.small, frame.time_s)
         self._cutter.push(frame)
@@ -72,12 +88,12 @@ class Segmenter:
             self._next_look = known + STRIDE
             yield from self._look(known, is_end=False)
 
-    def finish(self) -> Iterator[Event]:
+    def finish(self) -> Iterator[Event[Frame]]:
         """The film has ended: gives the rest."""
         self._ballot.finish()
         yield from self._look(self._ballot.num_known, is_end=True)
 
-    def _look(self, known: int, *, is_end: bool) -> Iterator[Event]:
+    def _look(self, known: int, *, is_end: bool) -> Iterator[Event[Frame]]:
         if not known:
             return
         first = max(0, self._cutter.num_given - BEHIND)
@@ -86,25 +102,25 @@ class Segmenter:
         yield from self._cutter.cut([_moved(boundary, first) for boundary in found], certain, is_end=is_end)
 
 
-class Cutter:
+class Cutter(Generic[Frame]):
     """Frames of one film, waiting for the boundaries between them."""
 
     def __init__(self, *, min_length_s: float, max_length_s: float) -> None:
         self._min_length_s, self._max_length_s = min_length_s, max_length_s
         self._times: list[float] = []
-        self._waiting: deque[Levels] = deque()
+        self._waiting: deque[Frame] = deque()
         self.num_given = 0
         """Frames, from the first on, that have been given out or left out."""
         self._start: tuple[int, str, dict[str, float]] | None = (0, "start", {})
         """Where the running shot began, and how; None inside a transition."""
         self._is_open = False
 
-    def push(self, frame: Levels) -> None:
+    def push(self, frame: Frame) -> None:
         """Let the next frame wait."""
         self._times.append(frame.time_s)
         self._waiting.append(frame)
 
-    def cut(self, boundaries: Iterable[Boundary], certain: int, *, is_end: bool) -> Iterator[Event]:
+    def cut(self, boundaries: Iterable[Boundary], certain: int, *, is_end: bool) -> Iterator[Event[Frame]]:
         """Give out frames before `certain`, cut at these boundaries (ascending, from the last look's on). `is_end`: the film ends there."""
         if is_end:
             self._times.append(film_end_s(np.array(self._times)))
@@ -126,7 +142,7 @@ class Cutter:
         if is_end:
             yield from self._close(self.num_given)
 
-    def _run_to(self, stop: int, *, is_end: bool) -> Iterator[Event]:
+    def _run_to(self, stop: int, *, is_end: bool) -> Iterator[Event[Frame]]:
         """Give out the running shot's frames before `stop`, which is where it ends or as far as anything is certain."""
         while self.num_given < stop:
             assert self._start, "frames are given out within a shot only"
@@ -143,7 +159,7 @@ class Cutter:
             else:
                 return  # whether a shot of its own follows, the next look will tell
 
-    def _give_out(self, stop: int) -> Iterator[Event]:
+    def _give_out(self, stop: int) -> Iterator[Event[Frame]]:
         if self.num_given < stop and not self._is_open and self._start:
             self._is_open = True
             yield Opened(start_frame=self._start[0])
@@ -151,7 +167,7 @@ class Cutter:
             yield self._waiting.popleft()
             self.num_given += 1
 
-    def _close(self, end: int) -> Iterator[Event]:
+    def _close(self, end: int) -> Iterator[Event[Frame]]:
         if self._is_open and self._start:
             start, kind, votes = self._start
             yield Shot(
@@ -160,12 +176,17 @@ class Cutter:
         self._is_open, self._start = False, None
 
 
-def segment(frames: Iterable[Levels], *, transnet: bool, min_length_s: float, max_length_s: float) -> Iterator[Event]:
+def segment(frames: Iterable[Frame], *, transnet: bool, min_length_s: float, max_length_s: float) -> Iterator[Event[Frame]]:
     """All events of one film, from its frames in display order."""
-    segmenter = Segmenter(transnet=transnet, min_length_s=min_length_s, max_length_s=max_length_s)
+    segmenter: Segmenter[Frame] = Segmenter(transnet=transnet, min_length_s=min_length_s, max_length_s=max_length_s)
+    certain: deque[Event[Frame]] = deque()
     for frame in frames:
-        yield from segmenter.push(frame)
-    yield from segmenter.finish()
+        certain.extend(segmenter.push(frame))
+        for _ in range(min(PACE, len(certain))):
+            yield certain.popleft()
+    certain.extend(segmenter.finish())
+    while certain:
+        yield certain.popleft()
 
 
 def film_end_s(times_s: np.ndarray) -> float:

@@ -6,7 +6,7 @@ not touched again: a repeat is a no-op, and a killed batch goes on where it stop
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +41,12 @@ def ready_sources(home: Home, batch: str) -> list[Row]:
 
 
 def run_step(
-    home: Home, batch: str, *, step: str, sources: Sequence[Row], function: Callable[..., Rows], call_of: Callable[[Row], Call],
-    workers: Workers, write: Callable[[Rows], None], provenance_of: Callable[[Row], str],
+    home: Home, batch: str, *, step: str, sources: Sequence[Row], function: Callable[..., Rows | Generator[Rows, None, Rows]],
+    call_of: Callable[[Row], Call], workers: Workers, write: Callable[[Rows], None], provenance_of: Callable[[Row], str],
 ) -> dict[str, str]:  # fmt: skip
     """Work on `sources`: `function(*call_of(source))` runs in a worker and returns rows without their batch, which `write` gets merged.
 
+    A function that yields some of its rows before it returns the others hands them over early; after a worker's death they come twice.
     Returns source id -> reason for those that failed, which also become rows of `failures`.
     """
     scope = f"{batch}/{step}"
@@ -65,7 +66,7 @@ def run_step(
                 else:
                     for table, rows in outcome.value.items():
                         pending.setdefault(table, []).extend({**row, "batch": batch} for row in rows)
-                progress.advance()
+                progress.advance(outcome.is_last)
                 if time.monotonic() - committed > _COMMIT_EVERY_S:
                     write(pending)
                     pending, committed = {}, time.monotonic()

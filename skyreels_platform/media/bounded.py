@@ -14,6 +14,7 @@ takes seconds. Limits:
 import contextlib
 import ctypes
 import importlib
+import inspect
 import json
 import os
 import pickle
@@ -21,11 +22,12 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
-from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
 from skyreels_platform.errors import DecodeError, SkyreelsError
 
@@ -76,20 +78,34 @@ class BoundedWorker:
         `timeout_s`, ran out of `memory_bytes` (the next call then starts a fresh child), or the function raised, in which case
         the message names the exception and a note holds its traceback.
         """
+        return self._called(_refuse_part, function, *args, **kwargs)
+
+    def call_in_parts(
+        self, on_part: Callable[[Any], None], function: Callable[P, Generator[Any, None, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`call` of a generator: `on_part` gets what it yields, each piece as soon as it is there, so that the child need not hold all of
+        them; what it returns is the result."""
+        return self._called(on_part, function, *args, **kwargs)
+
+    def _called(self, on_part: Callable[[Any], None], function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         request = pickle.dumps((function, args, kwargs))
         name = getattr(function, "__qualname__", repr(function))
         try:
             self._ready().send_bytes(request)
             message = self._await(START_TIMEOUT_S, f"{name}: importing its module took more than {START_TIMEOUT_S} s")
-            if message == ("started",):
-                message = self._await(self.timeout_s, f"{name} ran past its limit of {self.timeout_s:g} s and was killed")
+            deadline = time.monotonic() + self.timeout_s
+            while message[0] in ("started", "part"):
+                if message[0] == "part":
+                    on_part(message[1])
+                left = max(0.0, deadline - time.monotonic())
+                message = self._await(left, f"{name} ran past its limit of {self.timeout_s:g} s and was killed")
         except (EOFError, ConnectionError) as error:
             raise self._crashed(name) from error
         except BaseException:
             self.close()
             raise
         if message[0] == "result":
-            return cast(T, message[1])
+            return message[1]
         self._raise(name, *message)
 
     def _ready(self) -> Connection:
@@ -146,6 +162,10 @@ class BoundedWorker:
         raise error
 
 
+def _refuse_part(part: Any) -> NoReturn:
+    raise TypeError("a generator runs by call_in_parts: `call` would lose what it yields")
+
+
 def _rebuild(origin: str, text: str) -> SkyreelsError:
     """An error of ours from `module:class` and its message, without its __init__, which may ask for other arguments."""
     module, _, qualname = origin.partition(":")
@@ -179,12 +199,25 @@ def _answer(pipe: Connection, request: bytes) -> bytes | tuple[str, str, str, st
     try:
         function, args, kwargs = pickle.loads(request)
         pipe.send(("started",))
-        return pickle.dumps(("result", function(*args, **kwargs)))
+        result = function(*args, **kwargs)
+        if inspect.isgenerator(result):
+            result = _handed_over(pipe, result)
+        return pickle.dumps(("result", result))
     except SkyreelsError as error:
         return "ours", f"{type(error).__module__}:{type(error).__qualname__}", str(error), traceback.format_exc()
     except BaseException as error:  # the child reports everything: only its death is silent
         refused = isinstance(error, MemoryError) or any(words in str(error) for words in _MEMORY_WORDS)
         return "memory" if refused else "foreign", type(error).__name__, str(error), traceback.format_exc()
+
+
+def _handed_over(pipe: Connection, parts: Generator[Any, Any, T]) -> T:
+    """Send each part, then return what the generator returns."""
+    while True:
+        try:
+            part = next(parts)
+        except StopIteration as end:
+            return end.value
+        pipe.send(("part", part))
 
 
 def _die_with(parent: int) -> None:

@@ -51,6 +51,8 @@ class Still:
     """(H / 2, W / 2, 2) uint8 full-range Cb and Cr of `large`, 128 for grey."""
     weights: tuple[float, float] = _BT601
     """Parts of red and blue in luma: the colour matrix."""
+    reduced: int = 1
+    """How many pixels of the source, on either axis, are one of `large`."""
 
     def rgb(self) -> np.ndarray:
         """(H, W, 3) uint8: the frame at the size of `large`, in colour. Made at each call."""
@@ -167,7 +169,7 @@ class _Planes:
         half = max(1, size[0] // 2), max(1, size[1] // 2)
         chroma = [self._shape.upright(self._full_range(self._resized(number, half), is_luma=False)) for number in (1, 2)]
         native = self._full_range(_middle(self._chains[0][0]), is_luma=True)
-        return Still(large=large, native=native, chroma=cv2.merge(chroma), weights=self._weights)
+        return Still(large=large, native=native, chroma=cv2.merge(chroma), weights=self._weights, reduced=1 << halvings)
 
     def _resized(self, number: int, size: tuple[int, int]) -> np.ndarray:
         """A plane at (width, height): halved while that leaves it large enough, then interpolated."""
@@ -224,13 +226,15 @@ _LUMA, _CHROMA = _table(16, 255 / 219, 0), _table(128, 255 / 224, 128)
 
 def _still_from_rgb(image: np.ndarray) -> Still:
     native = cv2.cvtColor(np.ascontiguousarray(_middle(image)), cv2.COLOR_RGB2GRAY)
+    reduced = 1
     while min(image.shape[:2]) >= LARGE_SHORT:
         image = _halved_rgb(image)
+        reduced *= 2
     height, width = image.shape[:2]
     ycrcb = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
     half = max(1, width // 2), max(1, height // 2)
     chroma = [cv2.resize(np.ascontiguousarray(ycrcb[..., channel]), half, interpolation=cv2.INTER_AREA) for channel in (2, 1)]
-    return Still(large=np.ascontiguousarray(ycrcb[..., 0]), native=native, chroma=cv2.merge(chroma))
+    return Still(large=np.ascontiguousarray(ycrcb[..., 0]), native=native, chroma=cv2.merge(chroma), reduced=reduced)
 
 
 def _halved_rgb(image: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ def test_onnx_on_a_video_gets_as_many_frames_as_declared(tmp_path: Path, picture
 def test_onnx_scores_a_shot_and_its_version_follows_the_bytes(tmp_path: Path) -> None:
     layout = {"axes": "NCHW", "height": 16, "width": 16}
     settings = QualitySettings(name="vtss", backend="onnx", weights=str(tmp_path / "net.onnx"))
-    assert signal_kind(settings).version == "1-onnx-absent"
+    assert signal_kind(settings).version == "2-onnx-absent"
     missing = _scored(settings)
     assert (missing.outcome, missing.value) == ("unknown", None)
     assert "no file" in missing.reason

@@ -1,6 +1,6 @@
 """Frames given out shot by shot: boundaries, trimmed transitions, long shots, and looks while the film is still being read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -47,6 +47,30 @@ def test_every_shot_is_followed_frame_by_frame() -> None:
     assert [event.index if isinstance(event, Levels) else type(event) for event in events] == [
         Opened, 0, 1, 2, 3, Shot, Opened, 6, 7, 8, Shot
     ]  # fmt: skip
+
+
+def test_frames_wait_in_a_bounded_buffer_and_are_given_out_evenly() -> None:
+    pushed, given, most, longest = 0, 0, 0, 0
+
+    def frames() -> Iterator[Levels]:
+        nonlocal pushed
+        rng = np.random.default_rng(0)
+        still = rng.integers(0, 256, (SMALL[1], SMALL[0], 3)).astype(np.uint8)
+        for index in range(2500):
+            pushed += 1
+            yield frame(index, index / FPS, np.roll(still, index, axis=1))
+
+    before = 0
+    for event in segment(frames(), transnet=False, min_length_s=0.5, max_length_s=20):
+        if isinstance(event, Levels):
+            given += 1
+            most = max(most, pushed - given)
+            longest = longest + 1 if pushed == before else 1
+            before = pushed
+        if pushed < 2500:
+            assert longest <= segments.PACE
+    assert given == 2500
+    assert most <= segments.AHEAD + 2 * segments.STRIDE + 40  # voters are up to 32 frames behind
 
 
 def test_a_film_that_begins_and_ends_with_a_fade_has_no_shot_there() -> None:

@@ -269,6 +269,13 @@ def test_a_boundary_says_who_voted() -> None:
     assert boundary.votes["jump"] >= 1
 
 
+def test_only_steps_that_stand_out_are_looked_at_closely() -> None:
+    wide = [scene(seed, width=2 * WIDTH) for seed in (1, 2)]
+    votes = voted([picture[:, 2 * k : 2 * k + WIDTH] for picture in wide for k in range(20)])
+    assert set(np.flatnonzero(votes.unmatched)) == set(range(17, 24))
+    assert opinions_of(votes)["jump"][20] >= 1
+
+
 def test_quantiles_are_the_sorted_values() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     values = np.sort(picture.reshape(-1, 3), axis=0)

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,13 @@ def sleep_with_child(note: str) -> None:
     time.sleep(300)
 
 
+def count(number: int, size: int) -> Generator[np.ndarray, None, int]:
+    """Yields so many arrays of so many bytes, and returns how many."""
+    for value in range(number):
+        yield np.full(size, value, np.uint8)
+    return number
+
+
 def fail(kind: str) -> None:
     if kind == "gate":
         raise GateError("batch b000001 is held back")
@@ -99,6 +106,16 @@ def test_results_come_back_from_one_reused_child(worker: BoundedWorker) -> None:
     big = worker.call(np.arange, 5_000_000)
     assert big[-1] == 4_999_999
     assert worker.call(own_id) == first
+
+
+def test_a_generator_is_handed_over_piece_by_piece(worker: BoundedWorker) -> None:
+    seen: list[int] = []
+    size = worker.memory_bytes // 8
+    assert worker.call_in_parts(lambda part: seen.append(int(part[-1])), count, 24, size) == 24  # three times its memory in all
+    assert seen == list(range(24))
+    with pytest.raises(TypeError, match="call_in_parts"):
+        worker.call(count, 1, 1)
+    assert worker.call(add, 1) == 1
 
 
 def test_the_child_ends_with_the_block() -> None:

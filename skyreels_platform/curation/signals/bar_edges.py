@@ -52,17 +52,19 @@ class BarEdges:
         tolerance = min(TOLERANCE[1], TOLERANCE[0] + 3 * noise)
         self._colours.append(colour)
         depth = int(DEEPEST * luma.shape[0])
-        differs = (cv2.absdiff(luma[:depth], np.full_like(luma[:depth], round(colour))) > tolerance).astype(np.uint8)
+        off = cv2.absdiff(luma[:depth], round(colour))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        differs = cv2.threshold(off, int(tolerance), 1, cv2.THRESH_BINARY)[1]
         if self._ever is None:
             self._spread = max(2, round(SPREAD * min(luma.shape)))
             self._ever = np.zeros_like(differs)
             self._best = np.zeros(depth)
             self._busiest = np.zeros(depth)
+        assert self._ever is not None
         assert self._best is not None
         assert self._busiest is not None
         np.bitwise_or(self._ever, differs, out=self._ever)
-        np.maximum(self._best, self._edges(differs).mean(axis=1), out=self._best)
-        np.maximum(self._busiest, differs.mean(axis=1), out=self._busiest)
+        np.maximum(self._best, _shares(self._edges(differs)), out=self._best)
+        np.maximum(self._busiest, _shares(differs), out=self._busiest)
 
     def active(self) -> np.ndarray | None:
         """Along the side, whether the picture was ever seen there: (length,) bool."""
@@ -102,3 +104,8 @@ class BarEdges:
         for row in range(1, spread):  # above the frame all is bar
             edges[row] = np.minimum(edges[row], 1 - differs[:row].max(axis=0))
         return edges
+
+
+def _shares(marks: np.ndarray) -> np.ndarray:
+    """(rows, n) of 0 and 1 -> (rows,) float64 share of ones in each row."""
+    return cv2.reduce(marks, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0] / marks.shape[1]

@@ -5,15 +5,16 @@ span once and in order, then gives its score. It keeps running sums, never frame
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from skyreels_platform.media.pyramid import Still
 
 Outcome = Literal["measured", "unknown", "not_applicable"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +56,13 @@ class Motion:
     """Optical flow from an earlier frame of the shot to this one, split into what the camera does and what is left."""
 
     flow: np.ndarray
-    """(h / 2, w / 2, 2) float32: x and y displacement in pixels of the small frame, at every second pixel on both axes."""
+    """(h, w, 2) float32: x and y displacement in pixels of the picture, at every `step`-th pixel on both axes."""
     camera: np.ndarray
     """As `flow`: the affine motion that most of the frame follows."""
     per_second: float
     """Factor from pixels to frame heights per second."""
+    step: int
+    """Pixels of the picture from one point to the next: 4, less in pictures of less than about 90 pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,12 +82,28 @@ class Sample:
     picture: np.ndarray | None = None
     """(h, w, 3) uint8, square pixels, at most 256 on the short side and 768 on the long one; None between sampled frames."""
     plane: np.ndarray | None = None
-    """(h, w) uint8: the one of luma, R, G and B of `picture` with the largest contrast (luma alone does not see a red ball on grey
-    ground of equal luma)."""
+    """(h, w) uint8: the one of luma, R, G and B of `picture` that has the largest contrast in `rgb` (luma alone does not see a red
+    ball on grey ground of equal luma)."""
     motion: Motion | None = None
     """Motion since the sampled frame before; None on the shot's first sampled frame and between sampled frames."""
     still: Still | None = None
     """With every fourth picture or so."""
+    index: int = 0
+    """Of the frame in its source."""
+    known: dict[Callable[["Sample"], Any], Any] = field(default_factory=dict, repr=False, compare=False)
+    """What `once` has found."""
+
+    @property
+    def small(self) -> np.ndarray:
+        """`rgb`, by the name that it has in the pyramid."""
+        return self.rgb
+
+    def once(self, function: Callable[["Sample"], T]) -> T:
+        """function(sample), computed at the first call: several signals read the same of a frame. What follows from the frame alone,
+        and is dear, can so be computed before anybody knows which shot the frame belongs to (see `Signal.of_sample`)."""
+        if function not in self.known:
+            self.known[function] = function(self)
+        return self.known[function]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,8 +118,15 @@ class Region:
     y1: float
 
 
+OfSample = tuple[Callable[[Sample], Any], ...]
+"""Functions of a frame alone."""
+
+
 class Shared(Protocol):
     """Running sums that several signals of one shot read; made once per shot and fed before the signals."""
+
+    of_sample: ClassVar[OfSample]
+    """As `Signal.of_sample`."""
 
     def __init__(self, shot: ShotInfo) -> None: ...
 
@@ -122,6 +148,9 @@ class Signal(ABC):
 
     shared: ClassVar[type["Shared"] | None] = None
     """What this signal reads together with others of the same shot, if anything."""
+
+    of_sample: ClassVar[OfSample] = ()
+    """Functions that `add` asks `Sample.once` for; they are computed while the next frames are still being decoded."""
 
     needs: ClassVar[tuple[str, ...]] = ()
     """Names of the signals that this one follows from; it sees no frames then, and must be measured together with them."""

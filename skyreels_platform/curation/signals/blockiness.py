@@ -11,6 +11,11 @@ REAL_EDGE = 24
 """Levels of 255 beyond which a step between two pixels counts no more: it is a real edge, whose place proves nothing."""
 
 
+def blockiness_of(sample: Sample) -> float | None:
+    """Blockiness of the still, if there is one."""
+    return None if sample.still is None else blockiness(sample.still.native)
+
+
 class Blockiness(MeanSignal):
     """How much steeper the picture is on the lines of the codec's 8-pixel grid than between them, mean over the stills, levels of
     255: step between neighbouring pixels on a line of the grid, mean along the line and median over the lines, minus that of the other
@@ -24,9 +29,10 @@ class Blockiness(MeanSignal):
     """
 
     name, unit, version = "blockiness", "levels of 255", "1"
+    of_sample = (blockiness_of,)
 
     def of_frame(self, sample: Sample) -> float | None:
-        return None if sample.still is None else blockiness(sample.still.native)
+        return sample.once(blockiness_of)
 
 
 def blockiness(luma: np.ndarray) -> float | None:

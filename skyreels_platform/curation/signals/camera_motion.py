@@ -13,7 +13,7 @@ class CameraMotion(MeanSignal):
     Source: the paper measures camera speed as frame displacement per second (3.2); definition our choice.
     """
 
-    name, unit, version = "camera_motion", "heights/s", "2"
+    name, unit, version = "camera_motion", "heights/s", "3"
     video_only = True
     nothing: ClassVar[str] = NO_PAIR
 

@@ -8,21 +8,20 @@ and different pictures poorly. `curation.quality` puts pretrained scorers in the
 
 import math
 from abc import abstractmethod
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import cv2
 import numpy as np
 
-from skyreels_platform.curation.signals.base import Sample, Score, ShotInfo, Signal
-from skyreels_platform.curation.signals.blockiness import blockiness
+from skyreels_platform.curation.signals.base import OfSample, Sample, Score, ShotInfo, Signal
+from skyreels_platform.curation.signals.blockiness import blockiness_of
 from skyreels_platform.curation.signals.cadence import RepeatMeter
 from skyreels_platform.curation.signals.clipped import DARKEST, LIGHTEST, histogram, within_borders
 from skyreels_platform.curation.signals.flicker import Flicker
 from skyreels_platform.curation.signals.motion import MotionSignal
-from skyreels_platform.curation.signals.noise import noise
+from skyreels_platform.curation.signals.noise import noise_of
 from skyreels_platform.curation.signals.shake import Shake
 from skyreels_platform.errors import SkyreelsError
-from skyreels_platform.media.pyramid import Still
 
 MOST_PICTURES = 8
 """Pictures of a shot that a pretrained scorer sees at most."""
@@ -45,11 +44,35 @@ class Scorer(Protocol):
         ...
 
 
+def picture_terms(sample: Sample) -> np.ndarray | None:
+    """The seven terms of a still, in the order of QualityMeter's properties; None for no still, a black picture or a speck."""
+    if (still := sample.still) is None:
+        return None
+    inside = within_borders(still.large)
+    if not inside.size or min(inside.shape) < 4 * TILE:
+        return None
+    shares = histogram(inside)
+    levels = np.cumsum(shares)
+    darkest, lightest = np.searchsorted(levels, (0.05, 0.95))
+    mean = _mean_and_deviation(shares)[0] / 255
+    clipped = float(levels[DARKEST] + 1 - levels[LIGHTEST - 1])
+    grain, blocks = sample.once(noise_of) or 0.0, sample.once(blockiness_of) or 0.0
+    acutance = min(inside.shape) / _edge_width(inside, grain / still.reduced)
+    chroma = [_mean_and_deviation(histogram(np.ascontiguousarray(still.chroma[..., channel]))) for channel in (0, 1)]
+    (blue, blue_spread), (red, red_spread) = chroma
+    colour = math.hypot(blue_spread, red_spread) + math.hypot(blue - 128, red - 128) / 3
+    return np.array([
+        acutance / (acutance + 100), 1 / (1 + (grain / 5) ** 2), 1 / (1 + max(0.0, blocks - 0.5) / 2),
+        np.sqrt(4 * mean * (1 - mean)), min(1.0, float(lightest - darkest) / 128), 1 - clipped, colour / (colour + 12),
+    ])
+
+
 class QualityMeter:
     """Statistics of one shot's stills and of its course, each turned into a term from 0 (bad) to 1 (good)."""
 
+    of_sample: ClassVar[OfSample] = (noise_of, blockiness_of, picture_terms)
+
     def __init__(self, shot: ShotInfo) -> None:
-        self._shot = shot
         self._sums, self._num_stills = np.zeros(7), 0
         self._shake, self._flicker, self._motion, self._repeats = Shake(shot), Flicker(shot), MotionSignal(shot), RepeatMeter(shot)
 
@@ -58,11 +81,9 @@ class QualityMeter:
         self._flicker.add(sample)
         self._motion.add(sample)
         self._repeats.add(sample)
-        if sample.still is not None:
-            terms = _picture_terms(sample.still, self._shot)
-            if terms is not None:
-                self._sums += terms
-                self._num_stills += 1
+        if (terms := sample.once(picture_terms)) is not None:
+            self._sums += terms
+            self._num_stills += 1
 
     @property
     def has_pictures(self) -> bool:
@@ -130,6 +151,8 @@ class QualityMeter:
 class KeptPictures:
     """At most MOST_PICTURES stills of one shot in colour, evenly spread whatever its length: every one, then every second, ..."""
 
+    of_sample: ClassVar[OfSample] = ()
+
     def __init__(self, shot: ShotInfo) -> None:
         self._pictures: list[np.ndarray] = []
         self._stride, self._seen = 1, 0
@@ -175,28 +198,6 @@ class GradedSignal(Signal):
     @abstractmethod
     def estimate(cls, terms: QualityMeter) -> float:
         """The score, 0 to 1."""
-
-
-def _picture_terms(still: Still, shot: ShotInfo) -> np.ndarray | None:
-    """The seven terms of one still, in the order of QualityMeter's properties; None for a black picture or a speck."""
-    inside = within_borders(still.large)
-    if not inside.size or min(inside.shape) < 4 * TILE:
-        return None
-    shares = histogram(inside)
-    levels = np.cumsum(shares)
-    darkest, lightest = np.searchsorted(levels, (0.05, 0.95))
-    mean = _mean_and_deviation(shares)[0] / 255
-    clipped = float(levels[DARKEST] + 1 - levels[LIGHTEST - 1])
-    grain, blocks = noise(still.native) or 0.0, blockiness(still.native) or 0.0
-    halvings = max(1.0, min(shot.width, shot.height) / min(still.large.shape))
-    acutance = min(inside.shape) / _edge_width(inside, grain / halvings)
-    chroma = [_mean_and_deviation(histogram(np.ascontiguousarray(still.chroma[..., channel]))) for channel in (0, 1)]
-    (blue, blue_spread), (red, red_spread) = chroma
-    colour = math.hypot(blue_spread, red_spread) + math.hypot(blue - 128, red - 128) / 3
-    return np.array([
-        acutance / (acutance + 100), 1 / (1 + (grain / 5) ** 2), 1 / (1 + max(0.0, blocks - 0.5) / 2),
-        np.sqrt(4 * mean * (1 - mean)), min(1.0, float(lightest - darkest) / 128), 1 - clipped, colour / (colour + 12),
-    ])
 
 
 def _mean_and_deviation(shares: np.ndarray) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Bars: letterbox, pillarbox, windowbox, and blurred fill beside a narrow picture."""
 
+import cv2
 import numpy as np
 
 from skyreels_platform.curation.signals.bar_edges import BarEdges
@@ -44,7 +45,7 @@ class Letterbox(Signal):
         if sample.still is None:
             return
         luma = sample.still.large
-        turned = np.ascontiguousarray(luma.T)
+        turned = cv2.transpose(luma)
         self._num_stills += 1
         self._size = luma.shape[1], luma.shape[0]
         self._even = self._even and int(luma.max()) - int(luma.min()) < 16

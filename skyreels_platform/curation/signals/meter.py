@@ -11,8 +11,53 @@ from skyreels_platform.curation.signals.flow import SMALLEST, FlowMeter
 from skyreels_platform.media.pyramid import Levels
 
 
+class Lens:
+    """Turns the frames of a source into samples as they come, whatever shots they turn out to belong to.
+
+    All that is dear and follows from a frame, or from it and the picture before it, is done here: a shot's end is known seconds
+    later, when all of its frames come at once, and the decoder would then have nobody to work beside.
+    """
+
+    def __init__(self, kinds: Iterable[type[Signal]]) -> None:
+        self._flow = FlowMeter()
+        functions = (function for kind in kinds for asker in (kind, kind.shared) if asker for function in asker.of_sample)
+        self._of_sample = list(dict.fromkeys(functions))
+        self._before: tuple[np.ndarray, np.ndarray, float] | None = None  # the last picture: RGB, luma, seconds
+
+    def sample(self, frame: Levels) -> Sample:
+        """The next frame as signals see it."""
+        grey = cv2.cvtColor(frame.small, cv2.COLOR_RGB2GRAY)
+        mean, deviation = cv2.meanStdDev(grey)
+        plane, motion = None, None
+        if frame.picture is not None:
+            _, by_channel = cv2.meanStdDev(frame.small)
+            best = int(by_channel.argmax())
+            channel = best if float(by_channel[best, 0]) > float(deviation[0, 0]) else None
+            plane, motion = self._moved(frame.picture, channel, frame.time_s)
+        sample = Sample(
+            rgb=frame.small, grey=grey, luma=float(mean[0, 0]) / 255, contrast=float(deviation[0, 0]) / 255, time_s=frame.time_s,
+            picture=frame.picture, plane=plane, motion=motion, still=frame.still, index=frame.index,
+        )  # fmt: skip
+        for function in self._of_sample:
+            sample.once(function)
+        return sample
+
+    def _moved(self, rgb: np.ndarray, channel: int | None, time_s: float) -> tuple[np.ndarray, Motion | None]:
+        """This channel of the picture, or its luma, and the motion on that plane since the last picture."""
+        grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        plane = grey if channel is None else cv2.extractChannel(rgb, channel)
+        motion = None
+        if self._before is not None and min(grey.shape) >= SMALLEST:
+            earlier_rgb, earlier_grey, earlier_s = self._before
+            earlier = earlier_grey if channel is None else cv2.extractChannel(earlier_rgb, channel)
+            if time_s > earlier_s:
+                motion = self._flow.measure(earlier, plane, time_s - earlier_s)
+        self._before = rgb, grey, time_s
+        return plane, motion
+
+
 class ShotMeter:
-    """Feeds the frames of one shot to fresh instances of the given signals."""
+    """Feeds the samples of one shot to fresh instances of the given signals."""
 
     def __init__(self, shot: ShotInfo, kinds: Iterable[type[Signal]]) -> None:
         self._shot = shot
@@ -22,26 +67,19 @@ class ShotMeter:
         }
         for signal in self._signals:
             signal.shared_state = self._shared[signal.shared] if signal.shared else None
-        self._seen = 0
-        self._before: tuple[np.ndarray, np.ndarray, float] | None = None  # the last picture: RGB, luma, seconds
+        looks = [signal for signal in self._signals if type(signal).add is not Signal.add]
+        self._watching = [watcher.add for watcher in (*self._shared.values(), *looks)]
+        self._seen, self._has_picture = 0, False
 
-    def add(self, frame: Levels, flow: FlowMeter) -> Sample:
-        """See the shot's next frame. Returns it as the signals saw it."""
-        grey = cv2.cvtColor(frame.small, cv2.COLOR_RGB2GRAY)
-        mean, deviation = cv2.meanStdDev(grey)
-        plane, motion = None, None
-        if frame.picture is not None:
-            plane, motion = self._moved(frame.picture, frame.time_s, flow)
-        sample = Sample(
-            rgb=frame.small, grey=grey, luma=float(mean[0, 0]) / 255, contrast=float(deviation[0, 0]) / 255, time_s=frame.time_s,
-            picture=frame.picture, plane=plane, motion=motion, still=frame.still,
-        )  # fmt: skip
-        for shared in self._shared.values():
-            shared.add(sample)
-        for signal in self._signals:
-            signal.add(sample)
+    def add(self, sample: Sample) -> None:
+        """See the shot's next frame."""
+        if sample.picture is not None:
+            if not self._has_picture and sample.motion is not None:
+                sample = replace(sample, motion=None)  # since a picture of the shot before
+            self._has_picture = True
+        for watch in self._watching:
+            watch(sample)
         self._seen += 1
-        return sample
 
     def finish(self, *, num_frames: int, duration_s: float, failure: str = "") -> tuple[list[Score], list[Region]]:
         """One score per signal, and what they found where; `failure` says why frames are missing, if they are."""
@@ -65,20 +103,3 @@ class ShotMeter:
         if signal.needs_pixels and missing:  # a number about part of a shot would pass for one about all of it
             return signal.unknown(missing)
         return signal.result()
-
-    def _moved(self, rgb: np.ndarray, time_s: float, flow: FlowMeter) -> tuple[np.ndarray, Motion | None]:
-        """The plane of largest contrast, and the motion on that plane since the last picture."""
-        grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-        _, deviations = cv2.meanStdDev(rgb)
-        _, deviation = cv2.meanStdDev(grey)
-        channel = int(deviations.argmax())
-        by_colour = float(deviations[channel, 0]) > float(deviation[0, 0])
-        plane = np.ascontiguousarray(rgb[..., channel]) if by_colour else grey
-        motion = None
-        if self._before is not None and min(grey.shape) >= SMALLEST:
-            earlier_rgb, earlier_grey, earlier_s = self._before
-            earlier = np.ascontiguousarray(earlier_rgb[..., channel]) if by_colour else earlier_grey
-            if time_s > earlier_s:
-                motion = flow.measure(earlier, plane, time_s - earlier_s)
-        self._before = rgb, grey, time_s
-        return plane, motion

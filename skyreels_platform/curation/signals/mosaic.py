@@ -17,6 +17,35 @@ FINEST = 14.0
 """Pixels: larger blocks of the unscaled middle are found in the whole, reduced picture."""
 
 
+def lattices(sample: Sample) -> list[Lattice]:
+    """The mosaics in the whole still."""
+    if sample.still is None:
+        return []
+    large = sample.still.large
+    return [area for area in find_lattices(large) if _is_mosaic(large, area)]
+
+
+def fine_lattices(sample: Sample) -> list[Lattice]:
+    """The mosaics in the still's unscaled middle, where the whole is reduced and shows none."""
+    if sample.still is None or sample.still.reduced == 1 or sample.once(lattices):
+        return []
+    native = sample.still.native
+    return [area for area in find_lattices(native, largest=FINEST) if _is_mosaic(native, area)]
+
+
+def _is_mosaic(luma: np.ndarray, area: Lattice) -> bool:
+    """Whether the cells differ as those of a reduced picture do."""
+    rows, columns = (
+        np.arange(first + area.block / 2, last, area.block).astype(int).clip(0, side - 1)
+        for first, last, side in ((area.y0, area.y1, luma.shape[0]), (area.x0, area.x1, luma.shape[1]))
+    )
+    if len(np.unique(luma[np.ix_(rows, columns)] // 4)) < FEWEST_LEVELS:
+        return False
+    cells = cv2.blur(luma, (3, 3))[np.ix_(rows, columns)].astype(np.int16)
+    steps = np.concatenate([np.abs(np.diff(cells, axis=axis)).ravel() for axis in (0, 1)])
+    return float(np.mean(steps > DIFFERS)) >= DIFFERENT
+
+
 class Mosaic(Signal):
     """Share of the frame that is pixelated, median over the stills; 0 unless half of them show it.
 
@@ -28,6 +57,7 @@ class Mosaic(Signal):
     """
 
     name, unit, version = "mosaic", "share of frame", "2"
+    of_sample = (lattices, fine_lattices)
 
     def __init__(self, shot: ShotInfo) -> None:
         super().__init__(shot)
@@ -40,11 +70,11 @@ class Mosaic(Signal):
         self._num_stills += 1
         large, native = sample.still.large, sample.still.native
         height, width = large.shape
-        found = [area for area in find_lattices(large) if _is_mosaic(large, area)]
+        found = sample.once(lattices)
         scale_x, scale_y = 1 / width, 1 / height
         left = top = 0.0
-        if not found and self._reduced(large.shape):
-            found = [area for area in find_lattices(native, largest=FINEST) if _is_mosaic(native, area)]
+        if not found:
+            found = sample.once(fine_lattices)
             scale_x, scale_y = 1 / self.shot.width, 1 / self.shot.height
             left, top = (1 - native.shape[1] * scale_x) / 2, (1 - native.shape[0] * scale_y) / 2
         if found:
@@ -63,22 +93,6 @@ class Mosaic(Signal):
         """Of the still in the middle when all are ordered by their share."""
         place = len(self._found) - (self._num_stills + 1) // 2
         return sorted(self._found, key=lambda found: found[0])[place] if place >= 0 else (0.0, [])
-
-    def _reduced(self, shape: tuple[int, ...]) -> bool:
-        return min(self.shot.width, self.shot.height) > 1.5 * min(shape)
-
-
-def _is_mosaic(luma: np.ndarray, area: Lattice) -> bool:
-    """Whether the cells differ as those of a reduced picture do."""
-    rows, columns = (
-        np.arange(first + area.block / 2, last, area.block).astype(int).clip(0, side - 1)
-        for first, last, side in ((area.y0, area.y1, luma.shape[0]), (area.x0, area.x1, luma.shape[1]))
-    )
-    if len(np.unique(luma[np.ix_(rows, columns)] // 4)) < FEWEST_LEVELS:
-        return False
-    cells = cv2.blur(luma, (3, 3))[np.ix_(rows, columns)].astype(np.int16)
-    steps = np.concatenate([np.abs(np.diff(cells, axis=axis)).ravel() for axis in (0, 1)])
-    return float(np.mean(steps > DIFFERS)) >= DIFFERENT
 
 
 def _region(area: Lattice, left: float, top: float, scale_x: float, scale_y: float) -> Region:

@@ -19,14 +19,19 @@ class MotionSignal(MeanSignal):
     Source: paper 3.1 names a motion filter and calls its static filter an optical-flow score; definition our choice.
     """
 
-    name, unit, version = "motion", "heights/s", "2"
+    name, unit, version = "motion", "heights/s", "3"
     video_only = True
     nothing: ClassVar[str] = NO_PAIR
 
     def of_frame(self, sample: Sample) -> float | None:
         if sample.motion is None:
             return None
-        return mean_length(sample.motion.flow) * sample.motion.per_second
+        return sample.once(speed_of)
+
+
+def speed_of(sample: Sample) -> float | None:
+    """Heights per second since the picture before."""
+    return None if sample.motion is None else mean_length(sample.motion.flow) * sample.motion.per_second
 
 
 def mean_length(vectors: np.ndarray) -> float:

@@ -17,6 +17,11 @@ _MASK = np.array([1.0, -2.0, 1.0])  # along both axes
 _NORM = 6.0  # of the mask: what it makes of noise of deviation 1
 
 
+def noise_of(sample: Sample) -> float | None:
+    """Grain of the still, if there is one."""
+    return None if sample.still is None else noise(sample.still.native)
+
+
 class Noise(MeanSignal):
     """Deviation of the grain in levels of 255, mean over the stills: what a mask that neither edges nor ramps answer to (Immerkaer
     1996) leaves in the calmest tenth of the picture's parts, on unscaled pixels.
@@ -27,10 +32,11 @@ class Noise(MeanSignal):
     """
 
     name, unit, version = "noise", "levels of 255", "1"
+    of_sample = (noise_of,)
     nothing = f"less than a third of the picture is neither black nor white (in parts of {TILE} px)"
 
     def of_frame(self, sample: Sample) -> float | None:
-        return None if sample.still is None else noise(sample.still.native)
+        return sample.once(noise_of)
 
 
 def noise(luma: np.ndarray) -> float | None:

@@ -7,12 +7,12 @@ first shot needs it. The package carries its models; nothing is downloaded.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 
-from skyreels_platform.curation.signals.base import Sample, ShotInfo, Still
+from skyreels_platform.curation.signals.base import OfSample, Sample, ShotInfo, Still
 from skyreels_platform.errors import MissingExtraError
 
 OFF = "OCR is off"
@@ -94,6 +94,8 @@ class SeenText:
 
 class OcrStills:
     """The stills of one shot that are to be looked at, evenly spread however long the shot; nothing while reading is off."""
+
+    of_sample: ClassVar[OfSample] = ()
 
     def __init__(self, shot: ShotInfo) -> None:
         self.shot = shot

@@ -7,12 +7,13 @@ two successive stills show at the same place. Neither grows with the shot.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
-from skyreels_platform.curation.signals.base import Motion, Sample, ShotInfo
-from skyreels_platform.curation.signals.text_lines import TextLine, outlined_lines, strokes
+from skyreels_platform.curation.signals.base import Motion, OfSample, Sample, ShotInfo
+from skyreels_platform.curation.signals.text_lines import Strokes, TextLine, outlined_lines, strokes
 from skyreels_platform.curation.signals.text_track import TextTrack, blocks, covers
 
 SMALLEST = 32
@@ -116,8 +117,15 @@ def is_corner_mark(x0: float, y0: float, x1: float, y1: float) -> bool:
     return reaches and x1 - x0 <= WIDEST and y1 - y0 <= TALLEST
 
 
+def strokes_of(sample: Sample) -> Strokes | None:
+    """The strokes of the still, if there is one that is large enough."""
+    return None if sample.still is None or min(sample.still.large.shape) < SMALLEST else strokes(sample.still.large)
+
+
 class OverlayStatistics:
     """Running sums of one shot."""
+
+    of_sample: ClassVar[OfSample] = (strokes_of,)
 
     def __init__(self, shot: ShotInfo) -> None:
         self.shot = shot
@@ -134,8 +142,8 @@ class OverlayStatistics:
             self._add_picture(sample.picture)
         if sample.motion is not None:
             self._add_motion(sample.motion)
-        if sample.still is not None and min(sample.still.large.shape) >= SMALLEST:
-            self.text.add(strokes(sample.still.large))
+        if (found := sample.once(strokes_of)) is not None:
+            self.text.add(found)
 
     def lines(self) -> list[TextLine]:
         """The lines of text that stand still, once the whole shot has been seen.
@@ -234,12 +242,12 @@ class OverlayStatistics:
         height, width = (side // 2 * 2 for side in planes.shape[:2])  # halving whole pixels is ten times as fast
         half = cv2.resize(planes[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         self._sums[0].add(cv2.extractChannel(planes, 0))
-        self._sums[1].add(np.ascontiguousarray(half[..., 1:]))
+        self._sums[1].add(cv2.merge(cv2.split(half)[1:]))
 
     def _add_motion(self, motion: Motion) -> None:
         height, width = motion.camera.shape[:2]
         rows, columns = (((np.arange(_GRID) + 0.5) / _GRID * side).astype(int) for side in (height, width))
-        self._position += motion.camera[np.ix_(rows, columns)] / (2 * height)  # flow is kept at every second pixel
+        self._position += motion.camera[np.ix_(rows, columns)] / (motion.step * height)
         self._lowest = np.minimum(self._lowest, self._position)
         self._highest = np.maximum(self._highest, self._position)
 

@@ -20,7 +20,7 @@ class Shake(Signal):
     Source: paper 3.1 names shaking cameras among the basic defects; definition our choice.
     """
 
-    name, unit, version = "shake", "heights/s", "1"
+    name, unit, version = "shake", "heights/s", "2"
     video_only = True
 
     def __init__(self, shot: ShotInfo) -> None:

@@ -1,5 +1,7 @@
 """Focus."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -17,6 +19,11 @@ pixels near it; softer texture around it dilutes that, and burnt-in text must no
 _NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
+def steepness_of(sample: Sample) -> float | None:
+    """Steepness of the picture of a frame that is a still."""
+    return None if sample.plane is None or sample.still is None else _steepness(sample.plane)
+
+
 class Sharpness(Signal):
     """How steep the frame's edges are: frame short side / rise of an edge, median over the stills.
 
@@ -29,7 +36,8 @@ class Sharpness(Signal):
     Source: our choice, in place of the paper's image quality model (3.1), which needs weights.
     """
 
-    name, unit, version = "sharpness", "rises/height", "2"
+    name, unit, version = "sharpness", "rises/height", "3"
+    of_sample = (steepness_of,)
 
     def __init__(self, shot: ShotInfo) -> None:
         super().__init__(shot)
@@ -37,7 +45,7 @@ class Sharpness(Signal):
 
     def add(self, sample: Sample) -> None:
         if sample.plane is not None and sample.still is not None:
-            value = _steepness(sample.plane)
+            value = sample.once(steepness_of)
             if value is not None:
                 self._values.append(value)
 
@@ -51,8 +59,7 @@ def _steepness(plane: np.ndarray) -> float | None:
     """Rises per short side of (h, w) uint8; None without an edge."""
     side = min(plane.shape)
     window = max(3, round(side * WINDOW) | 1)
-    kernel = np.ones((window, window), np.uint8)
-    height = cv2.subtract(cv2.dilate(plane, kernel), cv2.erode(plane, kernel))
+    height = cv2.subtract(_extreme(plane, window, cv2.max), _extreme(plane, window, cv2.min))
     across, down = (cv2.Sobel(plane, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
     slope = np.sqrt(across * across + down * down)  # cv2.magnitude's last digit depends on where the arrays lie in memory
     near_edges = height >= max(FAINTEST, NOISES * _noise(plane))
@@ -62,6 +69,21 @@ def _steepness(plane: np.ndarray) -> float | None:
     ratios = slope[near_edges] / height[near_edges]
     rank = min(count - 1, int(STEEPEST * count))
     return side * float(np.partition(ratios, rank)[rank])
+
+
+def _extreme(plane: np.ndarray, window: int, choose: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Largest or smallest value in the window (odd, pixels a side) around each pixel, as far as it lies inside; by doubling, which
+    takes a sixth of the time of a dilation with such a kernel."""
+    reach = window // 2
+    for _ in range(2):
+        plane = cv2.copyMakeBorder(plane, reach, reach, 0, 0, cv2.BORDER_REPLICATE)
+        length = 1
+        while length < window:
+            step = min(length, window - length)
+            plane = choose(plane[:-step], plane[step:])
+            length += step
+        plane = cv2.transpose(plane)
+    return plane
 
 
 def _noise(plane: np.ndarray) -> float:

@@ -31,7 +31,7 @@ class SideFill:
     def add(self, luma: np.ndarray) -> None:
         """(h, w) uint8."""
         height = luma.shape[0]
-        step = (cv2.absdiff(luma[:, 2:], luma[:, :-2]) > STEP).astype(np.uint8)
+        step = cv2.threshold(cv2.absdiff(luma[:, 2:], luma[:, :-2]), STEP, 1, cv2.THRESH_BINARY)[1]
         steps = cv2.reduce(step, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0] / height
         fine = cv2.reduce(cv2.absdiff(luma[1:], luma[:-1]), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0] / height
         content = luma[::4, ::4].std(axis=0)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from skyreels_platform.curation.signals.base import Motion, Sample, Score, ShotInfo, Signal
-from skyreels_platform.curation.signals.flow import STEP, TEXTURED, texture
+from skyreels_platform.curation.signals.flow import TEXTURED, texture
 
 BLOCKS = (16, 9)
 """Blocks across and down in which what the camera does not explain is looked for."""
@@ -53,7 +53,7 @@ class StillPan(Signal):
             return
         if not motion.camera.any():
             # Nothing to see the camera by is not the same as rest.
-            self._pairs += not motion.flow.any() or float(np.mean(texture(before) > 0.5)) >= TEXTURED
+            self._pairs += not motion.flow.any() or float(np.mean(texture(before, motion.step) > 0.5)) >= TEXTURED
             return
         self._pairs += 1
         self._explained += _is_explained(before, sample.plane, motion)
@@ -69,8 +69,8 @@ def _is_explained(before: np.ndarray, after: np.ndarray, motion: Motion) -> bool
     rows, columns = _picture(before)
     if rows.stop - rows.start < 32 or columns.stop - columns.start < 32:
         return False
-    half = slice(rows.start // STEP, rows.stop // STEP), slice(columns.start // STEP, columns.stop // STEP)
-    camera, off = motion.camera[half], motion.flow[half] - motion.camera[half]
+    inside = tuple(slice(side.start // motion.step, side.stop // motion.step) for side in (rows, columns))
+    camera, off = motion.camera[inside], motion.flow[inside] - motion.camera[inside]
     length = float(np.sqrt((camera * camera).sum(axis=2)).mean())
     if length < MOVES:
         return False

@@ -13,7 +13,7 @@ class SubjectMotion(MeanSignal):
     Source: our choice; separates a moving subject from a camera that moves past a still life.
     """
 
-    name, unit, version = "subject_motion", "heights/s", "2"
+    name, unit, version = "subject_motion", "heights/s", "3"
     video_only = True
     nothing: ClassVar[str] = NO_PAIR
 

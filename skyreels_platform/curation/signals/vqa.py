@@ -10,7 +10,7 @@ class VideoQuality(GradedSignal):
     Source: paper 3.1 names a video quality model (VQA) without its name; the formula is our choice.
     """
 
-    name, version = "vqa", "1"
+    name, version = "vqa", "2"
     video_only = True
 
     @classmethod

@@ -12,7 +12,7 @@ class TrainingSuitability(GradedSignal):
     and not its imitation.
     """
 
-    name, version = "vtss", "1"
+    name, version = "vtss", "2"
     video_only = True
 
     @classmethod

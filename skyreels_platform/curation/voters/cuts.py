@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from skyreels_platform.curation.voters import Votes
+from skyreels_platform.curation.voters.jump import AROUND, NEARLY, PALETTE_RATIO, UNMATCHED_RATIO
 
 MIN_SHOT = 3
 """Boundaries closer than this many frames are one boundary."""
@@ -16,10 +17,6 @@ MIN_MIX = 4
 """A transition of fewer frames is a cut that compression or interlacing smeared."""
 SURE = 0.5
 """TransNetV2's own threshold: on the annotated films everything above it is a boundary."""
-_NEARLY = 0.7
-"""Share of its threshold that a voter needs when another one agrees."""
-_PALETTE_RATIO, _UNMATCHED_RATIO = 2.0, 1.5
-"""A jump stands out of its surroundings by these factors in both measures (weakest cut 2.2 and 1.9, strongest other step 1.7 and 1.2)."""
 _ALIKE = 0.9
 """Above this correlation the picture is the same in another light: a lamp switched on is no cut (annotated cuts: 0.82 at most)."""
 _MIN_CHANGED, _CHANGE = 0.4, 6
@@ -30,11 +27,9 @@ _TURNOVER = 0.8
 _STEADY = 0.4
 """Light replaced per step in a picture that moves stays below this; beyond it the light flickers or fades."""
 _LEVEL = 0.7
-"""Light of a steady picture varies less than by this factor within _AROUND frames; a title that fades in varies more."""
+"""Light of a steady picture varies less than by this factor within AROUND frames; a title that fades in varies more."""
 MIN_LIGHT = 0.2
 """Mean luma above black that a small title card still has: 0.1 % of the pixels white."""
-_AROUND = 3
-"""Frames each side that a step is compared with."""
 _MAX_FLASH = 3
 """Longest flash in frames: a photographer's flash lights one to three."""
 _RETURN = 0.3
@@ -43,9 +38,9 @@ _RETURN = 0.3
 
 def find_cuts(votes: Votes, opinions: dict[str, np.ndarray]) -> list[int]:
     """First frames of the shots that begin with a hard cut, ascending."""
-    agreeing = sum(_near(opinion, _NEARLY).astype(int) for opinion in opinions.values())
+    agreeing = sum(_near(opinion, NEARLY).astype(int) for opinion in opinions.values())
     loudest = np.max(list(opinions.values()), axis=0)
-    strength = np.where((loudest >= _NEARLY) & (agreeing >= 2), np.maximum(loudest, 1), loudest)
+    strength = np.where((loudest >= NEARLY) & (agreeing >= 2), np.maximum(loudest, 1), loudest)
     strength[0] = 0
     cuts: list[int] = []
     for t in np.argsort(-strength, kind="stable").tolist():
@@ -99,7 +94,7 @@ def _network(votes: Votes) -> np.ndarray:
 def _detectors(votes: Votes) -> np.ndarray:
     """Both share one measure, so they count as one voter; covered lenses and whip pans fool them, so never as a sure one."""
     strength = np.zeros(len(votes))
-    strength[votes.content_cuts] = strength[votes.adaptive_cuts] = _NEARLY
+    strength[votes.content_cuts] = strength[votes.adaptive_cuts] = NEARLY
     return strength
 
 
@@ -107,8 +102,8 @@ def _jump(votes: Votes) -> np.ndarray:
     """Palette and motion-compensated difference both stand out, all over the picture, and it is not the same in another light."""
     palette = votes.palette / (_surroundings(votes.palette) + 1)  # the 1 and 2 are compression noise
     unmatched = votes.unmatched / (_surroundings(votes.unmatched) + 2)
-    strength = np.where(votes.alike < _ALIKE, np.minimum(palette / _PALETTE_RATIO, unmatched / _UNMATCHED_RATIO), 0)
-    for t in np.flatnonzero(strength >= _NEARLY):
+    strength = np.where(votes.alike < _ALIKE, np.minimum(palette / PALETTE_RATIO, unmatched / UNMATCHED_RATIO), 0)
+    for t in np.flatnonzero(strength >= NEARLY):
         change = np.abs(votes.thumbs[t].astype(np.int16) - votes.thumbs[t - 1]).max(axis=-1)
         if (change >= _CHANGE).mean() < _MIN_CHANGED:
             strength[t] = 0
@@ -125,18 +120,18 @@ def _replaced(votes: Votes) -> np.ndarray:
 
 def _steady(turnover: np.ndarray, light: np.ndarray) -> np.ndarray:
     """(N,) bool: the light of frame t stays what it is in the following frames, or there is none."""
-    ahead = np.pad(turnover, (0, _AROUND))
-    later = np.pad(light, (0, _AROUND), mode="edge")
-    replaced = np.max([ahead[k : k + len(light)] for k in range(1, _AROUND + 1)], axis=0)
-    last = later[_AROUND:]
+    ahead = np.pad(turnover, (0, AROUND))
+    later = np.pad(light, (0, AROUND), mode="edge")
+    replaced = np.max([ahead[k : k + len(light)] for k in range(1, AROUND + 1)], axis=0)
+    last = later[AROUND:]
     level = np.minimum(light, last) / np.maximum(np.maximum(light, last), 1e-6)
     return (light < MIN_LIGHT) | ((replaced <= _STEADY) & (level >= _LEVEL))
 
 
 def _surroundings(values: np.ndarray) -> np.ndarray:
-    """(N,) largest of the _AROUND values before and after each, itself left out."""
-    padded = np.pad(values, _AROUND)
-    shifts = [shift for shift in range(2 * _AROUND + 1) if shift != _AROUND]
+    """(N,) largest of the AROUND values before and after each, itself left out."""
+    padded = np.pad(values, AROUND)
+    shifts = [shift for shift in range(2 * AROUND + 1) if shift != AROUND]
     return np.max([padded[shift : shift + len(values)] for shift in shifts], axis=0)
 
 

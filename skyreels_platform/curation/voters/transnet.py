@@ -9,6 +9,7 @@ are repeated to fill the first and last window. T frames, C channels, H x W pixe
 
 import importlib.util
 from array import array
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,7 @@ class TransNet:
     """The network's votes on one film."""
 
     def __init__(self) -> None:
-        self._network = Network()
+        self._network = network()
         self._frames: list[np.ndarray] = []
         self._marks = array("f")
         self._num_frames = 0
@@ -61,6 +62,12 @@ class TransNet:
         marks = self._network.predict(np.stack(self._frames))
         self._marks.extend(marks[_MARGIN : _MARGIN + STRIDE].ravel().tolist())
         del self._frames[:STRIDE]
+
+
+@lru_cache(maxsize=1)
+def network() -> "Network":
+    """This process's network, read at the first call: a worker sees many short films."""
+    return Network()
 
 
 class Network:

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from skyreels_platform.curation.signals.base import Score, ShotInfo, Signal
-from skyreels_platform.curation.signals.flow import FlowMeter
-from skyreels_platform.curation.signals.meter import ShotMeter
+from skyreels_platform.curation.signals.meter import Lens, ShotMeter
 from skyreels_platform.media.encode import write_video
 from skyreels_platform.media.pyramid import PICTURES_PER_S, PICTURES_PER_STILL, Levels, from_rgb, pyramid
 from skyreels_platform.media.sample_scene import Background, Camera, ScenePainter, SceneSpec, Subject
@@ -41,9 +40,10 @@ def scores(kinds: Iterable[type[Signal]], seen: Sequence[Levels], fps: float, **
     """Signals of one shot, fed by the shot's meter."""
     height, width = seen[0].still.large.shape if seen[0].still else (180, 320)
     facts = {"media": "video", "num_frames": 0, "duration_s": 0.0, "fps": fps, "width": width, "height": height, **info}
-    meter, flow = ShotMeter(ShotInfo(**facts), kinds), FlowMeter()
+    kinds = list(kinds)
+    meter, lens = ShotMeter(ShotInfo(**facts), kinds), Lens(kinds)
     for frame in seen:
-        meter.add(frame, flow)
+        meter.add(lens.sample(frame))
     found, _ = meter.finish(num_frames=len(seen), duration_s=len(seen) / fps if fps else 0.0)
     return {score.signal: score for score in found}
 

@@ -127,7 +127,7 @@ def test_one_frame_has_no_motion_and_an_image_none_that_applies(bench, textured)
         assert image[name].reason
     assert {name for name, score in image.items() if score.outcome == "measured"} == {
         "black", "white", "luma", "contrast", "clipped", "sharpness", "blockiness", "noise", "letterbox", "mosaic", "blurred_region",
-        "subtitle", "aesthetic", "iqa", "resolution", "aspect",
+        "subtitle", "subtitle_after_crop", "aesthetic", "iqa", "resolution", "aspect",
     }
 
 
