@@ -1,6 +1,6 @@
 """Memory of the curation pass over a long film: the peak of the worker that decodes it, and how it grows from hour to hour.
 
-    python benchmarks/film_memory.py [--minutes 120] [--height 1080]
+    python -m benchmarks.film_memory [--minutes 120] [--height 1080]
 
 The film is 20 s of footage (as in benchmarks/curation.py) whose packets are repeated until it is long enough, so it is cut into some
 1,800 shots in two hours. It is measured as `skyreels run` does it: in a bounded child process, without TransNetV2 (torch alone takes 0.4
@@ -8,7 +8,6 @@ GB, whatever the length).
 """
 
 import argparse
-import sys
 import tempfile
 import threading
 import time
@@ -18,10 +17,7 @@ from typing import Any
 
 import av
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from curation import RATE, SETTINGS, make_clip
-
+from benchmarks.curation import RATE, SETTINGS, make_clip
 from skyreels_platform.curation.batches import observe_file
 from skyreels_platform.media.bounded import BoundedWorker
 from skyreels_platform.media.decode import frames

@@ -7,8 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from skyreels_platform.curation.signals.base import Region, Sample, Score, ShotInfo, Signal
-from skyreels_platform.curation.signals.flow import FlowMeter
-from skyreels_platform.curation.signals.meter import ShotMeter
+from skyreels_platform.curation.signals.meter import Lens
 from skyreels_platform.media.encode import write_video
 from skyreels_platform.media.pyramid import pyramid
 from skyreels_platform.media.sample_flaws import KINDS, VISIBLE, FlawTruth, draw_flaw
@@ -91,10 +90,9 @@ def rendered_shot(
 
 def read_samples(path: Path) -> Iterator[Sample]:
     """A file's frames as signals see them."""
-    shot = ShotInfo(media="video", num_frames=0, duration_s=0.0, fps=0.0, width=0, height=0)
-    meter, flow = ShotMeter(shot, ()), FlowMeter()
+    lens = Lens(())
     for frame in pyramid(path):
-        yield meter.add(frame, flow)
+        yield lens.sample(frame)
 
 
 @cache
