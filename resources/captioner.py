@@ -57,6 +57,18 @@ class CaptionerResource(dg.ConfigurableResource):
         else:
             yield self.captioners or list(settings.captioner.urls)
 
+    @contextmanager
+    def serve(self, folder: str, work: Path) -> Iterator[str | None]:
+        """Base URL of a server of a captioner in a folder, called by the folder's name; None where no vLLM can be started."""
+        if not self.vllm_python:
+            yield None
+            return
+        from skyreels_platform.captioning.server import vllm_server
+
+        place = work / "servers" / "evaluation"
+        with vllm_server(self.vllm_python, folder, folder=place, name=Path(folder).name, flags=self.vllm_flags) as url:
+            yield url
+
     def writer_urls(self, settings: EndpointSettings) -> list[str]:
         """Base URLs of the writer."""
         return self.writers or list(settings.urls)

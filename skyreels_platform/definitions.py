@@ -4,7 +4,7 @@ from typing import cast
 
 import dagster as dg
 
-from assets import captions, checks, curation, dedup, generation, ingest, training
+from assets import captioner, captions, checks, curation, dedup, generation, ingest, training
 from jobs.automation import GATED, automation
 from jobs.ingest import footage_watch, nightly_ingest
 from jobs.jobs import batch_job, film_job
@@ -25,7 +25,7 @@ _gated = dg.map_asset_specs(lambda spec: spec.replace_attributes(automation_cond
 defs = dg.Definitions(
     assets=[
         ingest.source_videos, *_gated, dedup.duplicate_groups, *curation.pools, curation.balanced_pool, *curation.datasets,
-        *training.latents, *training.stages, generation.film,
+        *training.latents, *training.stages, generation.film, captioner.dataset_captioner, captioner.skycaptioner,
     ],
     asset_checks=checks.gates,
     jobs=[batch_job, film_job],

@@ -135,6 +135,10 @@ class CaptionSettings(_Section):
     captioner: EndpointSettings = EndpointSettings(model="Skywork/SkyCaptioner-V1")
     num_frames: Count = 16
     """Frames shown to the model, first and last included."""
+    shot_expert: str = ""
+    """Folder of trained heads for shot type, angle and position (captioning.experts.shots); '' leaves them to the captioner."""
+    expression: bool = False
+    """Ask the captioner's servers about faces too (captioning.experts.expression): one more request per shot with a person or animal."""
     fusion: Literal["template", "llm"] = "template"
     """Who makes texts of fields: a fixed template, or the model of `writer` (code: Qwen2.5-32B-Instruct)."""
     writer: EndpointSettings = EndpointSettings(model="Qwen/Qwen2.5-32B-Instruct")
@@ -144,12 +148,35 @@ class CaptionSettings(_Section):
 
     def identity(self) -> dict[str, Any]:
         """What decides a caption's words: where a server stands and how hard it is worked does not."""
-        values: dict[str, Any] = {key: getattr(self, key) for key in ("backend", "num_frames", "fusion", "field_dropout")}
+        names = ("backend", "num_frames", "shot_expert", "expression", "fusion", "field_dropout")
+        values: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.backend == "vllm":
             values["captioner"] = self.captioner.model
         if self.fusion == "llm":
             values["writer"] = self.writer.model
         return values
+
+
+class CaptionerTraining(_Section):
+    """How a captioner of one's own is trained (paper 3.2)."""
+
+    base: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    """Folder or hub id of the weights to start from."""
+    num_epochs: Count = 2
+    batch_size: Count = 512
+    """Clips per optimizer step over all ranks, accumulated one by one."""
+    learning_rate: Positive = 1e-5
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    grad_clip: Positive = 1.0
+    checkpoint_every: Count = 100
+    lora_rank: Annotated[int, Field(ge=0)] = 0
+    """0 trains all weights; else LoRA factors of this rank in the language model's attention and feed-forward layers."""
+
+    def lora(self) -> dict[str, Any] | None:
+        """rank, alpha (twice the rank, our choice) and targets; None without LoRA."""
+        targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+        return {"rank": self.lora_rank, "alpha": 2 * self.lora_rank, "targets": targets} if self.lora_rank else None
 
 
 class BalanceSettings(_Section):
@@ -444,6 +471,8 @@ class Recipe(_Section):
     shots: ShotSettings
     signals: SignalSettings = SignalSettings()
     captions: CaptionSettings
+    captioner: CaptionerTraining | None = None
+    """None: this recipe trains no captioner of its own."""
     pools: dict[Literal["256p", "360p", "540p", "sft_540p"], PoolSettings]
     balance: BalanceSettings
     codec: CodecSettings

@@ -12,7 +12,8 @@ from typing import Any
 from skyreels_platform.captioning.answers import Answer
 from skyreels_platform.captioning.asking import Usage
 from skyreels_platform.captioning.exchange import imported_captions
-from skyreels_platform.captioning.questions import TimedPicture, ask_about_shots, fuse_rows, pictures_of
+from skyreels_platform.captioning.experts.expression import face_key
+from skyreels_platform.captioning.questions import TimedPicture, ask_about_faces, ask_about_shots, fuse_rows, pictures_of
 from skyreels_platform.curation.steps import (
     Row,
     Rows,
@@ -65,10 +66,16 @@ def caption_batch(
         open_shots = [shot for source in todo for shot in shots.get(source["source_id"], []) if shot["shot_id"] not in imported]
         urls = list(captioners) or settings.captioner.urls
         answers, asked = ask_about_shots(home, batch, open_shots, settings, seed=seed, urls=urls, workers=workers)
+        if settings.expression:
+            faces, took = ask_about_faces(home, batch, open_shots, answers, settings, seed=seed, urls=urls)
+            answers |= faces
+            took.wall_s += asked.wall_s
+            asked.add(took)
 
     def call_of(source: Row) -> tuple[Any, ...]:
         mine = shots[source["source_id"]]
-        said = {row["shot_id"]: asdict(answers[row["shot_id"]]) for row in mine if row["shot_id"] in answers}
+        keys = [key for row in mine for key in (row["shot_id"], face_key(row["shot_id"]))]
+        said = {key: asdict(answers[key]) for key in keys if key in answers}
         brought = {row["shot_id"]: imported[row["shot_id"]] for row in mine if row["shot_id"] in imported}
         own = expected[source["source_id"]]
         return source, own, mine, pictures_of(home, mine), settings.model_dump(), seed, said, brought
@@ -114,7 +121,8 @@ def caption_source(
 ) -> Rows:  # fmt: skip
     """Caption rows of every shot of one source, and what they took, without their batch; runs in a worker. `own` is their provenance.
 
-    answers: shot id -> the captioner's answer, for the backend that has one. imported: shot id -> what another program said of it.
+    answers: shot id, or face_key of it -> the captioner's answer, for the backend that has one.
+    imported: shot id -> what another program said of it.
     """
     from skyreels_platform.captioning.caption import caption_shot
     from skyreels_platform.captioning.rules import human_text
@@ -140,6 +148,7 @@ def caption_source(
         caption = caption_shot(
             decode_pictures([kept[place][1] for place in evenly_spread([time_s for time_s, _ in kept])]), shot_id=key,
             duration_s=shot["end_s"] - shot["start_s"], seed=seed, human=human, settings=chosen, answer=answer,
+            expression=Answer(**answers[face_key(key)]) if face_key(key) in answers else None,
         )  # fmt: skip
         row = {**asdict(caption), "shot_id": key, "provenance": own, "fixed": ["t2v", "t2v_train"] if human_text(human) else []}
         if brought:

@@ -9,6 +9,9 @@ import numpy as np
 
 from skyreels_platform.captioning import fusion, rules
 from skyreels_platform.captioning.answers import Answer
+from skyreels_platform.captioning.experts import replace_fields
+from skyreels_platform.captioning.experts.expression import VERSION as EXPRESSION_VERSION
+from skyreels_platform.captioning.experts.expression import parse_expression, subject_of
 from skyreels_platform.captioning.origin import Provenance, origin
 from skyreels_platform.captioning.prompt import PROMPT_VERSION
 from skyreels_platform.captioning.schema import SHOT_FIELDS, SUBJECT_FIELDS, CaptionFieldError, StructuredCaption, parse
@@ -39,13 +42,14 @@ class Caption:
 
 def caption_shot(
     frames: np.ndarray, *, shot_id: str, duration_s: float, seed: int, human: Mapping[str, Any], settings: CaptionSettings,
-    answer: Answer | None = None,
+    answer: Answer | None = None, expression: Answer | None = None,
 ) -> Caption:  # fmt: skip
     """Caption one shot.
 
     frames: (F, H, W, 3) uint8 RGB spread evenly over the shot's `duration_s` seconds; 0 seconds is a still picture.
     human: a sidecar's fields (see rules.apply_human). A bad one makes the status `invalid` and leaves the other fields alone.
     answer: a captioner's; it goes before what rules find. None is an error of the shot for the backend `vllm`.
+    expression: what was said about the face, if it was asked about.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
         raise ValueError(f"frames are {frames.dtype} {frames.shape}; give uint8 (F, H, W, 3) with at least one frame")
@@ -55,6 +59,8 @@ def caption_shot(
         status, reason, captioner = "ok", "", rules.VERSION
     else:
         structured, fields, status, reason, captioner = _answered(answer, shot_id, answer.model if answer else settings.captioner.model)
+    if status == "ok":
+        structured, fields = _with_experts(structured, fields, frames, settings, expression)
     try:
         structured, fields, remark = rules.apply_human(structured, fields, human)
     except CaptionFieldError as error:
@@ -68,6 +74,23 @@ def caption_shot(
         structured=structured.to_json(), field_provenance=json.dumps(fields, sort_keys=True), t2v=t2v, i2v=fusion.fuse(structured, "i2v"),
         t2v_train=words or fusion.fuse(thin, "t2v"), status=status, reason="; ".join(filter(None, (reason, remark))), captioner=captioner,
     )  # fmt: skip
+
+
+def _with_experts(
+    caption: StructuredCaption, fields: Provenance, frames: np.ndarray, settings: CaptionSettings, expression: Answer | None
+) -> tuple[StructuredCaption, Provenance]:
+    """The caption with the sub-experts' fields that the settings ask for."""
+    if settings.shot_expert:
+        from skyreels_platform.captioning.experts.shots import load_expert  # needs torch
+
+        caption, fields = replace_fields(caption, fields, [load_expert(settings.shot_expert)], frames)
+    place = subject_of(caption)
+    if expression is not None and expression.status == "success" and place is not None:
+        seen = parse_expression(expression.text).sentence
+        subject = caption.subjects[place].model_copy(update={"expression": seen})
+        caption = caption.model_copy(update={"subjects": (*caption.subjects[:place], subject, *caption.subjects[place + 1 :])})
+        fields = {**fields, f"subjects[{place}].expression": origin("expert", EXPRESSION_VERSION, model=expression.model)}
+    return caption, fields
 
 
 def _answered(answer: Answer | None, shot_id: str, model: str) -> tuple[StructuredCaption, Provenance, str, str, str]:

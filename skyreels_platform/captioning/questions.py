@@ -17,6 +17,7 @@ from skyreels_platform.captioning import fusion, writer
 from skyreels_platform.captioning.answers import Answer, Journal
 from skyreels_platform.captioning.asking import Usage, ask_all
 from skyreels_platform.captioning.chat import ChatLimits, ChatRequest
+from skyreels_platform.captioning.experts.expression import expression_request, parse_expression
 from skyreels_platform.captioning.prompt import PROMPT_VERSION, caption_request, spread
 from skyreels_platform.captioning.schema import parse
 from skyreels_platform.home import Home
@@ -60,6 +61,30 @@ def ask_about_shots(
             home, batch, "captions", _shot_requests(home, shots, settings, seed), len(shots), settings.captioner, urls, check_caption
         )
     return _ask_on_cluster(home, batch, shots, settings, seed, urls, workers)
+
+
+def ask_about_faces(
+    home: Home, batch: str, shots: Sequence[Row], captions: Mapping[str, Answer], settings: CaptionSettings, *, seed: int,
+    urls: Sequence[str],
+) -> tuple[dict[str, Answer], Usage]:  # fmt: skip
+    """`face_key` of a shot -> what is said about the face of its main person or animal, for shots whose caption has one."""
+
+    def requests() -> Iterator[ChatRequest]:
+        for start in range(0, len(shots), _SHOTS_AT_ONCE):
+            part = [shot for shot in shots[start : start + _SHOTS_AT_ONCE] if shot["shot_id"] in captions]
+            kept = pictures_of(home, part)
+            for shot in part:
+                answer, pictures = captions[shot["shot_id"]], kept[shot["shot_id"]]
+                if answer.status == "success":
+                    places = spread([time_s for time_s, _ in pictures], shot["end_s"] - shot["start_s"], settings.num_frames)
+                    request = expression_request(
+                        shot["shot_id"], [pictures[place][1] for place in places], parse(answer.text, is_complete=True),
+                        model=settings.captioner.model, seed=seed,
+                    )  # fmt: skip
+                    if request:
+                        yield request
+
+    return ask_and_keep(home, batch, "faces", requests(), len(shots), settings.captioner, urls, parse_expression)
 
 
 def fuse_rows(

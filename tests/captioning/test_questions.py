@@ -126,6 +126,32 @@ def test_a_writer_makes_the_texts_and_the_camera_is_appended(home: Home) -> None
     assert result.writer.statuses["success"] == result.writer.num_requests > 22
 
 
+def test_faces_and_shots_are_left_to_experts_that_are_asked_for(home: Home, tmp_path: Path) -> None:
+    from skyreels_platform.captioning.experts.shots import ShotExpert
+
+    expert = ShotExpert()
+    grey = np.full((2, 16, 24, 3), 90, np.uint8)
+    vectors = np.stack([expert.vector(grey), expert.vector(255 - grey // 3)])
+    expert.train("shot_angle", vectors, ["low_angle", "high_angle"], seed=0)
+    expert.save(tmp_path / "heads")
+    face = {"reasoning": "r", "emotion": "fear", "intensity": "slight", "features": "wide eyes", "change": ""}
+
+    def with_faces(key: str, seen: int, body: dict[str, Any]) -> Behaviour:
+        return Behaviour(text=json.dumps(face)) if key.endswith("/expression") else about_the_key(key, seen, body)
+
+    settings = SETTINGS.model_copy(update={"expression": True, "shot_expert": str(tmp_path / "heads")})
+    with Endpoint(with_faces) as endpoint:
+        result = run(home, endpoint.base_url, settings)
+    assert result.captioner.statuses == {"success": 22}
+    row = captions(home)["shot_0_0"]
+    structured, fields = json.loads(row["structured"]), json.loads(row["field_provenance"])
+    assert structured["subjects"][0]["expression"] == "slight fear: wide eyes."
+    assert (fields["subjects[0].expression"]["source"], fields["subjects[0].expression"]["model"]) == ("expert", "m")
+    assert (structured["shot_angle"], fields["shot_angle"]["source"]) == ("low_angle", "expert")
+    assert (structured["shot_type"], fields["shot_type"]["source"]) == ("full_shot", "mllm")
+    assert "slight fear: wide eyes." in row["i2v"]
+
+
 def test_a_writer_that_fails_leaves_the_templates_text(home: Home) -> None:
     def no_writer(key: str, seen: int, body: dict[str, Any]) -> Behaviour:
         return Behaviour(text='{"caption": "x"}') if body["model"] == "w" else about_the_key(key, seen, body)

@@ -55,7 +55,8 @@ def spec_of(run_dir: Path, base: Path, data: Path, **changed: Any) -> CaptionerS
     values: dict[str, Any] = {
         "run_dir": str(run_dir), "data_dir": str(data), "base_dir": str(base), "instruction": "Describe.", "seed": 0, "num_epochs": 4,
         "batch_size": 4, "learning_rate": 3e-3, "weight_decay": 0.0, "warmup_steps": 0, "grad_clip": 1.0, "checkpoint_every": 3,
-        "lora": None, "zero_stage": 1, "offload": "none", "dtype": "float32", "accelerator": "cpu", "threads_per_rank": 1, "inputs": {"base": "b"},
+        "lora": None, "zero_stage": 1, "offload": "none", "dtype": "float32", "accelerator": "cpu", "threads_per_rank": 1,
+        "inputs": {"base": "b"},
     }  # fmt: skip
     return CaptionerSpec(**{**values, **changed})
 

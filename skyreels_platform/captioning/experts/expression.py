@@ -50,6 +50,11 @@ class Expression:
         return " ".join(f"{text.rstrip('.')}." for text in texts if text)
 
 
+def face_key(shot_id: str) -> str:
+    """What an answer about a shot's face is about."""
+    return f"{shot_id}/expression"
+
+
 def subject_of(caption: StructuredCaption) -> int | None:
     """Place of the subject whose face is looked at: the main one that can have an expression."""
     places = [place for place, subject in enumerate(caption.subjects) if subject.types.type.lower() in _EXPRESSIVE]
@@ -63,7 +68,7 @@ def expression_request(shot_id: str, pictures: Sequence[bytes], caption: Structu
         return None
     subject = caption.subjects[place]
     name = ", ".join(filter(None, (subject.types.sub_type or subject.types.type, subject.appearance[:200])))
-    return ChatRequest(f"{shot_id}/expression", {
+    return ChatRequest(face_key(shot_id), {
         "model": model, "messages": [{"role": "user", "content": [video_part(pictures), {"type": "text", "text": _TASK + name}]}],
         "temperature": TEMPERATURE, "max_tokens": _MAX_TOKENS, "seed": seed, "response_format": response_format("expression", _schema()),
     })  # fmt: skip

@@ -10,6 +10,7 @@ high from low in drawn scenes; do not expect the paper's 82, 79 and 93 % of them
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -139,6 +140,12 @@ class ShotExpert:
         for field, head in self.heads.items():
             found |= {f"{field}.weight": head.weight.detach(), f"{field}.bias": head.bias.detach(), f"{field}.scale": self._scale[field]}
         return found
+
+
+@cache
+def load_expert(folder: str) -> ShotExpert:
+    """The expert of a folder, read once per process."""
+    return ShotExpert.load(Path(folder))
 
 
 def _options(field: str) -> tuple[str, ...]:

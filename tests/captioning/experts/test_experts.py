@@ -66,7 +66,7 @@ def test_shot_types_are_learned_coarse_then_fine(drawn: Any, tmp_path: Path) -> 
     assert fine >= 0.65, "90 shots, chance is 1/3"
     assert fine >= coarse + 0.2
     said = [expert.look(shot(kind, 1000 + number)) for kind in SIZES for number in range(5)]
-    assert sum(bool(entry) for entry in said) >= 10
+    assert 3 <= sum(bool(entry) for entry in said) <= 15, "where it is not sure it says nothing"
     assert all(0.6 <= entry["shot_type"].confidence <= 1 for entry in said if entry)
     expert.save(tmp_path)
     again = ShotExpert.load(tmp_path)
