@@ -100,7 +100,8 @@ def test_readme_and_recipes_agree_on_names() -> None:
 
 def test_settings_that_a_page_names_are_read_somewhere() -> None:
     named = {name for page in PAGES for name in re.findall(r"\bSKYREELS_[A-Z_]+\b", text_of(page))}
-    code = [*ROOT.glob("skyreels_platform/**/*.py"), *ROOT.glob("deploy/*"), ROOT / "tests" / "conftest.py", ROOT / ".ci" / "run"]
+    code = [path for pattern in ("skyreels_platform/**/*.py", "resources/*.py", "deploy/*") for path in ROOT.glob(pattern)]
+    code += [ROOT / "tests" / "conftest.py", ROOT / ".ci" / "run"]
     read = {name for path in code for name in re.findall(r"\bSKYREELS_[A-Z_]+\b", text_of(path))}
     assert named <= read
 

@@ -141,7 +141,8 @@ def test_the_same_shot_gets_the_same_row() -> None:
 
 VLLM = CaptionSettings(backend="vllm", field_dropout=1.0)
 ANSWER = Answer(
-    key="shot_1", request_hash="h", status="success", reason="", text=json.dumps(valid("A yard.")), model="m", num_asked=1
+    key="shot_1", request_hash="h", status="success", reason="", text=json.dumps(valid("A yard.")), num_asked=1,
+    model="Skywork/SkyCaptioner-V1",
 )  # fmt: skip
 
 
