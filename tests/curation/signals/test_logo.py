@@ -72,6 +72,24 @@ def test_a_thing_that_moves_through_the_corner_is_no_logo() -> None:
     assert value < BOUND
 
 
+def test_what_drifts_slowly_through_the_corner_is_no_logo() -> None:
+    clip = texture_clip(60)
+    for index, frame in enumerate(clip):
+        left, top = 10 + index // 3, 12 + index // 6
+        frame[top : top + 24, left : left + 40] = (40, 40, 40)
+        frame[top + 5 : top + 19, left + 6 : left + 34] = (240, 230, 60)
+    score = _logo(clip).result()
+    assert score.value is None or score.value < BOUND
+
+
+def test_a_freeze_at_the_end_makes_no_logo_of_the_scene() -> None:
+    clip = texture_clip(20, seed=4)
+    clip[:, 14:40, 14:60] = clip[:, 14:40, 14:60] // 4
+    moving = np.concatenate([np.roll(clip, 40 * k, axis=2)[2 * k : 2 * k + 2] for k in range(6)])
+    score = _logo(np.concatenate([moving, np.repeat(moving[-1:], 60, axis=0)])).result()
+    assert score.value is None or score.value < BOUND
+
+
 def test_one_picture_is_not_enough() -> None:
     assert _logo(texture_clip(1)).result().outcome == "unknown"
 

@@ -66,6 +66,13 @@ def test_a_sign_that_moves_with_the_scene_is_no_subtitle() -> None:
     assert _value(_subtitle(clip).result()) == 0
 
 
+def test_text_that_the_frame_cuts_off_was_not_laid_over_it() -> None:
+    for baseline, is_subtitle in ((240, True), (271, False)):
+        clip = texture_clip()
+        _write(clip, "We leave at dawn.", baseline)
+        assert (_value(_subtitle(clip).result()) > 0) == is_subtitle
+
+
 def test_a_mark_in_the_corner_is_left_to_the_logo() -> None:
     clip = texture_clip()
     draw_overlays(clip, ["watermark"], seed=3, fps=16)
