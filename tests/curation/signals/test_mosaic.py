@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from skyreels_platform.curation.signals.mosaic import Mosaic
+from skyreels_platform.curation.signals.mosaic import Mosaic, _is_mosaic
 from skyreels_platform.curation.signals.mosaic_lattice import find_lattices
 from tests.curation.signals.flawed_shots import quick_shots
 
@@ -87,3 +87,27 @@ def test_rendered_and_encoded_shots(number):
     assert shot.truth is not None
     assert score.value == pytest.approx(shot.truth.share(shot.width, shot.height), rel=0.4)
     assert regions
+
+
+def test_rectangles_on_a_lattice_are_no_mosaic():
+    """Windows of one wall: their sides lie on the lines of a lattice of square cells, most of which are alike."""
+    images = []
+    for number in range(3):
+        generator = np.random.default_rng(number)
+        wall = np.full((360, 640), 90.0)
+        for top in range(12, 340, 48):
+            for left in range(12, 620, 48):
+                wall[top:top + 36, left:left + 24] = generator.integers(100, 230)
+        images.append(np.clip(wall + generator.normal(0, 1, wall.shape), 0, 255).astype(np.uint8))
+    for image in images:
+        assert not [area for area in find_lattices(image) if _is_mosaic(image, area)]
+
+
+def test_a_mosaic_must_last_for_half_of_the_stills(bench):
+    clean = bench.rgb(bench.noise(360, 640, 5.0))
+    spoiled = clean.copy()
+    spoiled[96:256, 160:400] = clean[96:256:16, 160:400:16].repeat(16, axis=0).repeat(16, axis=1)
+    for share, is_found in ((0.25, False), (0.75, True)):
+        count = round(48 * share)
+        scores, _ = bench.measured([spoiled] * count + [clean] * (48 - count), kinds=[Mosaic])
+        assert (scores["mosaic"].value > 0.01) == is_found
