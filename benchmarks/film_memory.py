@@ -8,6 +8,7 @@ GB, whatever the length).
 """
 
 import argparse
+import os
 import tempfile
 import threading
 import time
@@ -71,7 +72,7 @@ def watched(path: Path) -> tuple[list[tuple[float, float]], dict[str, int]]:
         handed["MB"] += round(sum(len(row["image"]) for row in part["frames"]) / 1e6)
 
     with BoundedWorker(memory_bytes=MEMORY_BYTES, timeout_s=7200) as worker:
-        child, done, started = worker.call(_own_id), threading.Event(), time.perf_counter()
+        child, done, started = worker.call(os.getpid), threading.Event(), time.perf_counter()
 
         def look() -> None:
             while not done.wait(1.0):
@@ -87,12 +88,6 @@ def watched(path: Path) -> tuple[list[tuple[float, float]], dict[str, int]]:
             watcher.join()
     on_part(rows)
     return seen, {"frames": facts.num_frames, "shots": len(rows["shots"]), **handed}
-
-
-def _own_id() -> int:
-    import os
-
-    return os.getpid()
 
 
 def main() -> None:
