@@ -4,7 +4,7 @@
     descriptors    one row per distinct descriptor of a shot, written batch by batch when a batch is matched; has the ANN index
 
 `descriptors` follows from `fingerprints` and is made again where it is lost. A batch is added to it at the cost of that batch: the
-index is extended, and trained anew only when the rows have grown fourfold, so that its cells keep their size.
+index is extended, and trained anew when the rows have doubled, so that its cells keep their size.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,10 +22,10 @@ from skyreels_platform.ledger.provenance import hash_json
 
 INDEX_FROM = 20_000
 """Descriptors below which a search looks at all of them, which takes milliseconds."""
-GROWTH = 4
+GROWTH = 2
 """Times the rows of the last training after which the index is trained anew."""
-CELL_ROWS = 1_000
-"""Descriptors per cell of the index, on average, between two trainings."""
+CELL_ROWS = 500
+"""Descriptors per cell of the index after a training; it has twice as many before the next."""
 PROBES = 12
 """Cells that one search looks into."""
 
@@ -181,11 +181,11 @@ class FingerprintStore:
         if rows < INDEX_FROM:
             return
         deltas = _deltas(table)
-        if not deltas or rows >= 2 * CELL_ROWS * deltas[0]["num_partitions"]:
+        if not deltas or rows >= GROWTH * CELL_ROWS * deltas[0]["num_partitions"]:
             table.to_lance().optimize.compact_files()
             table.checkout_latest()
             config = IvfFlat(
-                distance_type="l2", num_partitions=max(1, GROWTH * rows // (2 * CELL_ROWS)), max_iterations=10, sample_rate=32
+                distance_type="l2", num_partitions=max(1, rows // CELL_ROWS), max_iterations=10, sample_rate=32
             )
             table.create_index("vector", config=config, replace=True)
         else:  # not LanceDB's own optimize(): it puts the rows' files together too, and searches are eight times slower after that
