@@ -26,7 +26,7 @@ def test_fopp_alone_is_seen_to_miss_rows() -> None:
 
 
 def test_a_stage_outside_the_recipe_is_said() -> None:
-    page = levels_section(load_recipe("laptop"), "sft_540p")
+    page = levels_section(load_recipe("laptop"), "dpo_9")
     assert "not in the recipe" in page
     assert "<svg" not in page
     assert levels_section(load_recipe("laptop"), None) == page
