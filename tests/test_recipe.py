@@ -293,7 +293,8 @@ def test_data_sets_follow_the_paper(name: str) -> None:
     assert [dataset.train_fps for dataset in data.values()] == [(16, 24)] * 3 + [(24,)] * 2
     sides = [dataset.resolution for dataset in data.values()]
     assert sides == sorted(sides)
-    assert sides[0] < sides[1] < sides[-1]
+    assert sides[0] < sides[-1]
+    assert name == "laptop" or sides[0] < sides[1] < sides[2] < sides[-1], "the laptop has no time to learn every size"
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
