@@ -56,7 +56,8 @@ class CaptionerTrainer:
         self.step = resume.step if resume else 0
         self.tokenizer = AutoTokenizer.from_pretrained(spec.base_dir)
         whole = resume.path / CAPTIONER if resume and not spec.lora else Path(spec.base_dir)
-        self.model = Qwen2_5_VLForConditionalGeneration.from_pretrained(whole, dtype=torch.float32).to(self.device)
+        self.model = Qwen2_5_VLForConditionalGeneration.from_pretrained(whole, dtype=torch.float32)
+        self.model.to(self.device)  # type: ignore[arg-type]  # transformers' wrapper hides nn.Module's signature
         self.model.config.use_cache = False
         self.model.gradient_checkpointing_enable({"use_reentrant": False})
         factors = None

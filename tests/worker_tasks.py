@@ -80,7 +80,7 @@ def threads() -> dict[str, Any]:
     return {"torch": torch.get_num_threads(), "cv2": cv2.getNumThreads(), "variable": os.environ["OMP_NUM_THREADS"]}
 
 
-def observe_slowly(call: tuple[Any, ...], number: int, seconds: float, folder: str) -> dict[str, list[dict[str, Any]]]:
+def observe_slowly(call: tuple[Any, ...], number: int, seconds: float, folder: str) -> Generator[dict[str, Any], None, dict[str, Any]]:
     """observe_source, after a while; leaves `number-process-node`, the node as its raylet's process: the parent of our parent."""
     from skyreels_platform.curation.batches import observe_source
 
@@ -88,7 +88,7 @@ def observe_slowly(call: tuple[Any, ...], number: int, seconds: float, folder: s
     node = Path(f"/proc/{worker}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1]
     Path(folder, f"{number}-{os.getpid()}-{node}").touch()
     time.sleep(seconds)
-    return observe_source(*call)
+    return (yield from observe_source(*call))
 
 
 def nap(seconds: float, number: int, folder: str = "") -> int:

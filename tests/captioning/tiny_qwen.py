@@ -38,7 +38,9 @@ def write_tiny_qwen(folder: Path, *, seed: int = 0) -> Path:
         tokenizer_object=plain, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHAT_TEMPLATE, model_max_length=32768,
     )  # fmt: skip
     tokenizer.save_pretrained(folder)
-    ids = {name: plain.token_to_id(name) for name in SPECIAL}
+    found = {name: plain.token_to_id(name) for name in SPECIAL}
+    ids = {name: number for name, number in found.items() if number is not None}
+    assert len(ids) == len(SPECIAL)
     torch.manual_seed(seed)
     config = Qwen2_5_VLConfig(
         text_config={

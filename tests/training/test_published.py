@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from skyreels_platform.home import Home
 from skyreels_platform.recipe import Recipe, load_recipe
 from skyreels_platform.training.published import published_weights
 
-MODEL = {"num_attention_heads": 2, "attention_head_dim": 8, "text_dim": 32, "freq_dim": 64, "ffn_dim": 32, "num_layers": 1}
+MODEL: dict[str, Any] = {"num_attention_heads": 2, "attention_head_dim": 8, "text_dim": 32, "freq_dim": 64, "ffn_dim": 32, "num_layers": 1}
 STAGE = "diffusion_forcing"
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ def _cartoon(number: int) -> np.ndarray:
     return image
 
 
-def _caption(**texts: str) -> dict:
+def _caption(**texts: Any) -> dict:
     return json.loads(StructuredCaption(**texts).to_json())
 
 
