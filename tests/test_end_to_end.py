@@ -13,7 +13,7 @@ from skyreels_platform.ledger.ids import content_id
 from skyreels_platform.media.decode import frames
 from skyreels_platform.media.probe import probe
 from tests.media import broken_files
-from tests.micro import DATASETS, STAGES, Micro, num_steps, result_of, skyreels, whole_home
+from tests.micro import DATASETS, STAGES, Micro, micro_values, num_steps, result_of, skyreels, whole_home
 
 BATCH_ASSETS = ("source_videos", "shots", "scores", "captions")
 
@@ -35,7 +35,9 @@ def film(micro: Micro) -> dict[str, Any]:
 def test_the_demo_makes_a_film_of_several_windows(micro: Micro, film: dict[str, Any]):
     path = micro.home.fetch(film["path"])
     facts = probe(path)
-    assert (facts.num_frames, facts.width, facts.height) == (29, 128, 128) == (film["num_frames"], film["width"], film["height"])
+    recipe = micro_values()
+    side = recipe["datasets"]["sft_720p"]["resolution"] * recipe["film"]["upscale"]  # of the last stage's clips
+    assert (facts.num_frames, facts.width, facts.height) == (29, side, side) == (film["num_frames"], film["width"], film["height"])
     assert sum(1 for _ in frames(path)) == 29
     assert film["num_windows"] == len(windows(29, 17, 5)) == 2
     assert film["prompt"].split()[1] in {"red", "blue", "green", "yellow"}
