@@ -1,13 +1,14 @@
 """The captioner's client against a local HTTP server that fails at random, and beside a bare load generator.
 
-    python benchmarks/captioner.py [chaos] [overhead] [--requests N] [--quick]
+    python -m benchmarks.captioner [chaos] [overhead] [--requests N] [--quick] [--idempotent]
 
 chaos     N requests (10,000) to a server that answers out of order and of which a quarter meet trouble: HTTP 500 and 503, answers that
           never come, connections that close, JSON cut in the middle, cut at the token limit, text in a loop, another request's
           answer. The client is killed midway and started again. Counted: shots without a valid caption or a status, answers attached
-          to another shot, answers paid for twice, and memory as the requests go by.
+          to another shot, answers paid for twice, and memory as the requests go by. With --idempotent the server keeps its answers by
+          `Idempotency-Key`, and the client is killed while nothing goes wrong otherwise: what is paid twice is the kill's alone.
 overhead  Requests per second of the client (requests made of pictures, hashed, answered, checked, journaled) against 64 bare asyncio
-          connections that send one prepared request again and again and look at nothing. Same server, same number of bytes.
+          connections that send one prepared request of the client's again and again and look at nothing. The server counts the bytes.
 """
 
 import argparse
@@ -21,9 +22,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -51,7 +54,7 @@ def requests(number: int, picture_bytes: int = PICTURE_BYTES) -> Iterator[ChatRe
 @contextmanager
 def server(**options: object) -> Iterator[str]:
     """The base URL of a server process."""
-    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))[: 1 if value is True else 2]]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.captioning.endpoint", *flags], cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -78,14 +81,15 @@ def work(url: str, journal: Path, number: int, out: Path) -> None:
     out.write_text(json.dumps({**counts, "known": usage.num_known, "retries": usage.num_retries, "wall_s": usage.wall_s}), encoding="utf-8")
 
 
-def chaos(number: int) -> None:
+def chaos(number: int, trouble: dict[str, object]) -> None:
     """Figure A."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         log, journal, out = root / "paid", root / "journal", root / "out"
-        command = [sys.executable, __file__, "work", "--journal", str(journal), "--out", str(out), "--requests", str(number)]
-        with server(log=log, slots=CONCURRENCY, service_ms=50, chaos=0.25, hang_s=30) as url:
-            first = subprocess.Popen([*command, "--url", url])
+        program = [sys.executable, "-m", "benchmarks.captioner", "work"]
+        command = [*program, "--journal", str(journal), "--out", str(out), "--requests", str(number)]
+        with server(log=log, slots=CONCURRENCY, service_ms=50, **trouble) as url:
+            first = subprocess.Popen([*command, "--url", url], cwd=ROOT)
             while first.poll() is None and (not log.exists() or count_lines(log) < number // 2):
                 time.sleep(0.05)
             first.send_signal(signal.SIGKILL)
@@ -94,7 +98,7 @@ def chaos(number: int) -> None:
             known = {f"{answer.key}-{answer.request_hash}" for answer in Journal(journal).answers()}
             paid_before = log.read_text(encoding="utf-8").splitlines()
             print(f"killed after {len(paid_before)} paid answers, {len(known)} journaled", flush=True)
-            second = subprocess.Popen([*command, "--url", url])
+            second = subprocess.Popen([*command, "--url", url], cwd=ROOT)
             memory = watch(second, lambda: len(list(journal.glob("*.jsonl"))) and count_lines(log))
             assert second.returncode == 0
             paid_after = log.read_text(encoding="utf-8").splitlines()[len(paid_before) :]
@@ -103,7 +107,8 @@ def chaos(number: int) -> None:
     print(f"{number} shots: {statuses}, sum {sum(statuses.values())}; {told['retries']} retries; {told['wall_s']:.0f} s after the restart")
     print(f"failures without a reason {told['without a reason']}, attached to another shot {told['attached to another shot']}")
     print(f"known at the restart {told['known']}; journaled answers asked for again: {len(known & set(paid_after))}; "
-          f"paid twice because they were in flight or between attempts at the kill: {len(set(paid_before) & set(paid_after))}")  # fmt: skip
+          f"paid before the kill and again after it: {len(set(paid_before) & set(paid_after))} (bound: {CONCURRENCY} in flight, beside "
+          f"answers of no use that were due for a second try)")  # fmt: skip
     half = len(memory) // 2
     print(f"memory of the client, MiB: {memory[len(memory) // 10]:.0f} after a tenth, {max(memory[:half]):.0f} at most in the first half, "
           f"{max(memory[half:]):.0f} at most in the second, {memory[-1]:.0f} at the end")  # fmt: skip
@@ -131,9 +136,14 @@ def count_lines(path: Path) -> int:
 async def bare(url: str, number: int) -> float:
     """Answers per second of bare connections."""
     host, _, port = url.removeprefix("http://").removesuffix("/v1").partition(":")
-    body = json.dumps(next(requests(1)).body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\nX-Request-Id: bare-0123456789abcdef"
-    prepared, left = head.encode() + b"\r\n\r\n" + body, iter(range(number))
+    request = next(requests(1))
+    request_id = f"{request.key}-{request.hash}"
+    body = b'{"request_id": ' + json.dumps(request_id).encode() + b", " + request.data[1:]
+    head = [
+        "POST /v1/chat/completions HTTP/1.1", f"Host: {host}:{port}", f"Content-Length: {len(body)}", "Content-Type: application/json",
+        f"X-Request-Id: {request_id}", f"Idempotency-Key: {request_id}.0",
+    ]  # fmt: skip
+    prepared, left = "\r\n".join([*head, "", ""]).encode() + body, iter(range(number))
 
     async def one() -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -148,6 +158,12 @@ async def bare(url: str, number: int) -> float:
     started = time.monotonic()
     await asyncio.gather(*(one() for _ in range(CONCURRENCY)))
     return number / (time.monotonic() - started)
+
+
+def received(url: str) -> int:
+    """Bytes of bodies that the server has had so far."""
+    with urllib.request.urlopen(url.removesuffix("/v1") + "/received") as page:
+        return int(page.read())
 
 
 def ours(url: str, number: int) -> tuple[float, float]:
@@ -167,8 +183,13 @@ def overhead(repeats: int, seconds: float) -> None:
             number = max(2 * CONCURRENCY, min(1500, round(seconds * CONCURRENCY * 1000 / max(service_ms, 100))))
             ratios, rates, costs = [], [], []
             for _ in range(repeats):
+                sizes = [received(url)]
                 reference = asyncio.run(bare(url, number))
+                sizes.append(received(url))
                 rate, cost = ours(url, number)
+                sizes.append(received(url))
+                peer, own = ((after - before) / number for before, after in pairwise(sizes))
+                assert abs(own - peer) < 20, f"{own:.0f} bytes a request against {peer:.0f} of the bare generator"
                 ratios.append(rate / reference)
                 rates.append((rate, reference))
                 costs.append(cost)
@@ -183,6 +204,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=["chaos", "overhead"])
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--idempotent", action="store_true")
     for name in ("--url", "--journal", "--out"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -192,7 +214,8 @@ def main() -> None:
     if "overhead" in arguments.parts:
         overhead(repeats=1 if arguments.quick else 3, seconds=2.0 if arguments.quick else 6.0)
     if "chaos" in arguments.parts:
-        chaos(400 if arguments.quick else arguments.requests)
+        trouble: dict[str, object] = {"idempotent": True} if arguments.idempotent else {"chaos": 0.25, "hang_s": 30}
+        chaos(400 if arguments.quick else arguments.requests, trouble)
     return None
 
 

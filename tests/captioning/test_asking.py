@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from skyreels_platform.captioning.chat import ChatLimits, ChatRequest
 from skyreels_platform.captioning.prompt import caption_request, spread
 from skyreels_platform.captioning.schema import json_schema, parse
 from skyreels_platform.errors import LedgerError
-from tests.captioning.endpoint import Behaviour, Endpoint, chaos, valid
+from tests.captioning.endpoint import Behaviour, Endpoint, chaos, key_of, valid
 
 LIMITS = ChatLimits(concurrency=8, timeout_s=5, max_attempts=3, first_wait_s=0.01, max_wait_s=0.05)
 PICTURES = [b"\xff\xd8 first", b"\xff\xd8 last"]
@@ -67,7 +68,7 @@ def ask(endpoint: Endpoint | str, requests: list[ChatRequest], folder: Path, **l
 
 
 def test_the_request() -> None:
-    body = request("shot_1").body
+    body = json.loads(request("shot_1").data)
     assert (body["model"], body["temperature"], body["max_tokens"], body["seed"]) == ("m", 0.05, 2048, 3)
     assert body["response_format"]["json_schema"]["schema"] == json_schema()
     video, text = body["messages"][0]["content"]
@@ -245,17 +246,22 @@ with Journal(Path(sys.argv[2])) as journal:
 '''
 
 
+def kill_midway(endpoint: Endpoint, journal: Path, num: int) -> None:
+    """Let a process ask `num` requests, and kill it once a third is paid."""
+    command = [sys.executable, "-c", KILLED, endpoint.base_url, str(journal), str(num)]
+    process = subprocess.Popen(command, cwd=Path(__file__).resolve().parents[2], env={**os.environ, "PYTHONPATH": "."})
+    deadline = time.monotonic() + 60
+    while len(endpoint.paid) < num // 3 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(0.1)
+
+
 def test_a_killed_run_goes_on_and_pays_for_nothing_twice(tmp_path: Path) -> None:
     num = 400
     with Endpoint(chaos(0.3, service_s=0.01, hang_s=30)) as endpoint:
-        command = [sys.executable, "-c", KILLED, endpoint.base_url, str(tmp_path / "journal"), str(num)]
-        process = subprocess.Popen(command, cwd=Path(__file__).resolve().parents[2], env={**os.environ, "PYTHONPATH": "."})
-        deadline = time.monotonic() + 60
-        while len(endpoint.paid) < num // 3 and time.monotonic() < deadline:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        time.sleep(0.1)
+        kill_midway(endpoint, tmp_path / "journal", num)
         paid_before = set(endpoint.paid)
         journal = Journal(tmp_path / "journal")
         journaled = len(journal)
@@ -274,6 +280,45 @@ def test_a_killed_run_goes_on_and_pays_for_nothing_twice(tmp_path: Path) -> None
         else:
             assert answer.reason
     assert usage.statuses["success"] > 0.8 * num
+
+
+@pytest.mark.parametrize(("idempotent", "most_twice"), [(True, 0), (False, LIMITS.concurrency)])
+def test_a_kill_costs_at_most_what_is_in_flight_and_nothing_where_keys_are_honoured(
+    idempotent: bool, most_twice: int, tmp_path: Path
+) -> None:
+    num = 200
+    slow = lambda key, seen, body: Behaviour(text=json.dumps(valid(f"Where {key} is.")), delay_s=0.05)  # noqa: E731
+    with Endpoint(slow, idempotent=idempotent) as endpoint:
+        kill_midway(endpoint, tmp_path / "journal", num)
+        num_before = len(endpoint.paid)
+        _, usage = ask(endpoint, [request(f"shot_{number}") for number in range(num)], tmp_path / "journal")
+        times = Counter(endpoint.paid)
+    assert 0 < num_before < num
+    assert usage.statuses == {"success": num}
+    assert len(times) == num, "every request was answered"
+    assert sum(times.values()) - num <= most_twice
+
+
+def test_a_useless_answer_is_asked_for_anew_under_another_key(tmp_path: Path) -> None:
+    def once(key: str, seen: int, body: dict[str, Any]) -> Behaviour:
+        text = json.dumps(valid(key))
+        first = {
+            "garbled": Behaviour(text=text, request_id="another-0123456789abcdef"), "down": Behaviour(status=500, text="dead"),
+            "slow": Behaviour(text=text, delay_s=0.45), "stuck": Behaviour(text=text, delay_s=60),
+        }  # fmt: skip
+        return first[key] if seen == 0 else Behaviour(text=text)
+
+    names = ("garbled", "down", "slow", "stuck")
+    with Endpoint(once, idempotent=True) as endpoint:
+        found, _ = ask(endpoint, [request(key) for key in names], tmp_path, timeout_s=0.3)
+        keys = {name: [sent["idempotency_key"].rpartition(".")[2] for sent in endpoint.requests[name]] for name in names}
+    assert {answer.status for answer in found.values()} == {"success"}
+    assert keys == {
+        "garbled": ["0", "1"], "down": ["0", "1"],
+        "slow": ["0", "0"],  # the answer that came too late is handed over
+        "stuck": ["0", "0", "1"],
+    }  # fmt: skip
+    assert sorted(key_of(paid) for paid in endpoint.paid) == ["down", "garbled", "garbled", "slow", "stuck"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skyreels_platform.captioning.chat import ChatRequest
-from skyreels_platform.captioning.prompt import TEMPERATURE, response_format, video_part
+from skyreels_platform.captioning.prompt import TEMPERATURE, VIDEO_PART, film_of, response_format
 from skyreels_platform.captioning.schema import CaptionFieldError, StructuredCaption, json_schema
 
 VERSION = "expression-mllm-1"
@@ -69,9 +69,9 @@ def expression_request(shot_id: str, pictures: Sequence[bytes], caption: Structu
     subject = caption.subjects[place]
     name = ", ".join(filter(None, (subject.types.sub_type or subject.types.type, subject.appearance[:200])))
     return ChatRequest(face_key(shot_id), {
-        "model": model, "messages": [{"role": "user", "content": [video_part(pictures), {"type": "text", "text": _TASK + name}]}],
+        "model": model, "messages": [{"role": "user", "content": [VIDEO_PART, {"type": "text", "text": _TASK + name}]}],
         "temperature": TEMPERATURE, "max_tokens": _MAX_TOKENS, "seed": seed, "response_format": response_format("expression", _schema()),
-    })  # fmt: skip
+    }, film_of(pictures))  # fmt: skip
 
 
 def parse_expression(text: str) -> Expression:
