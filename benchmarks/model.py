@@ -1,11 +1,11 @@
-"""The model against its peers: parity and cost of a training step beside diffusers' class, FoPP beside its tables, and GPU figures.
+"""The model against its peers on CPU: parity and cost of a training step beside diffusers' class, FoPP beside its tables.
 
     python -m benchmarks.model                  # everything that this machine can run
-    python -m benchmarks.model --parts step     # parity, step, fopp or gpu, comma-separated
+    python -m benchmarks.model --parts step     # parity, step or fopp, comma-separated
 
 Times on CPU are processor time of one thread, both sides in one process in turn, best of several rounds: work of other programs on the
 machine hardly touches them. Peak memory is the resident high-water mark of a child process of its own above what it held before
-the model was built: weights, gradients and activations. Nothing from the CPU speaks of GPUs; with CUDA at hand `gpu` measures those.
+the model was built: weights, gradients and activations. Nothing here speaks of GPUs: benchmarks/gpu.py does.
 """
 
 import argparse
@@ -22,9 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.attention import flex_block_causal, piecewise_block_causal
 from model.configs import CONFIGS, TransformerConfig
-from model.flops import device_peak, training_flops
 from model.forcing import sample_fopp
 from model.transformer import SkyReelsTransformer
 
@@ -49,11 +47,11 @@ def parity() -> None:
     }
     for title, (name, per_frame) in cases.items():
         config = CONFIGS[name]
-        model = _trained(config)
-        arguments = _inputs(config, 1, (5, 8, 8), 512)
+        model = trained(config)
+        arguments = inputs(config, 1, (5, 8, 8), 512)
         time_BF = torch.tensor([[0, 100, 500, 700, 999]]) if per_frame else torch.tensor([500])
         fps = torch.tensor([24]) if config.inject_sample_info else None
-        reference = _peer(model)
+        reference = peer(model)
         ours = model(**arguments, timestep=time_BF, fps=fps)
         theirs = reference(
             **arguments, timestep=time_BF, fps=torch.tensor([1]), enable_diffusion_forcing=per_frame, return_dict=False
@@ -66,7 +64,7 @@ def parity() -> None:
         relative = max(((a - b).abs().max() / b.abs().max()).item() for a, b in gradients if a is not None and b is not None)
         print(f"  {title:<36}{(ours - theirs).abs().max().item():>10.2g}{absolute:>10.2g}{relative:>12.2g}")
     config = CONFIGS["tiny_df"]
-    model, arguments = _trained(config), _inputs(config, 2, (5, 8, 8), 512)
+    model, arguments = trained(config), inputs(config, 2, (5, 8, 8), 512)
     time_BF, fps = torch.tensor([[0, 100, 500, 700, 999], [999, 700, 500, 100, 0]]), torch.tensor([16, 24])
     with torch.no_grad():
         both = model(**arguments, timestep=time_BF, fps=fps)
@@ -77,7 +75,7 @@ def parity() -> None:
             f"  {'DF, 16 and 24 fps in one batch':<36}{(both - alone).abs().max().item():>10.2g}   against single clips;", end=" "
         )
         try:
-            _peer(model)(**arguments, timestep=time_BF, fps=torch.tensor([0, 1]), enable_diffusion_forcing=True)
+            peer(model)(**arguments, timestep=time_BF, fps=torch.tensor([0, 1]), enable_diffusion_forcing=True)
         except RuntimeError as error:
             print(f"diffusers: {error}")
 
@@ -89,8 +87,8 @@ def step() -> None:
     torch.set_num_threads(1)
     for name in SHAPES:
         config, batch, latents, text = SHAPES[name]
-        model = _trained(config)
-        reference, arguments = _peer(model), _inputs(config, batch, latents, text)
+        model = trained(config)
+        reference, arguments = peer(model), inputs(config, batch, latents, text)
         time_BF = (torch.arange(latents[0])[None] * 70).expand(batch, -1)
         runs = (
             lambda model=model, arguments=arguments, time_BF=time_BF: model(**arguments, timestep=time_BF),
@@ -116,8 +114,8 @@ def _kept(shape: str, side: str) -> float:
     time_BF = (torch.arange(latents[0])[None] * 70).expand(batch, -1)
     sums = []
     for num_layers in (1, 2):
-        model = _trained(replace(config, num_layers=num_layers))
-        network = model if side == "ours" else _peer(model)
+        model = trained(replace(config, num_layers=num_layers))
+        network = model if side == "ours" else peer(model)
         weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
         held: dict[int, torch.UntypedStorage] = {}
 
@@ -128,7 +126,7 @@ def _kept(shape: str, side: str) -> float:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            _forward(network, side, _inputs(config, batch, latents, text), time_BF)
+            forward(network, side, inputs(config, batch, latents, text), time_BF)
         sums.append(sum(storage.nbytes() for storage in held.values()))
     tokens = batch * latents[0] * (latents[1] // 2) * (latents[2] // 2)
     return (sums[1] - sums[0]) / (4 * tokens * config.dim)
@@ -181,73 +179,6 @@ def _fopp_by_tables(after: np.ndarray, before: np.ndarray, numbers: np.random.Ge
     return levels + 1
 
 
-def gpu() -> None:
-    """bf16 training on CUDA: model FLOPs utilization of the 1.3B model, memory of one 14B block, both at 540P (51,000 tokens)."""
-    if not torch.cuda.is_available():
-        print("\nGPU: no CUDA device here; utilization and the memory of a 14B block were not measured")
-        return
-    name = torch.cuda.get_device_name()
-    latents, text, frames = (25, 68, 120), 512, 25
-    tokens = frames * 34 * 60
-    print(f"\n{name}, bf16, {tokens:,} tokens, one level per frame")
-    _utilization(CONFIGS["1.3b"], latents, text)
-    print("  memory of one 14B block (forward and backward, weights and their gradients apart)")
-    config = replace(CONFIGS["14b"], num_layers=1)
-    for side in ("ours", "diffusers"):
-        torch.cuda.empty_cache()
-        with torch.device("cuda"):
-            model = _trained(config).bfloat16()
-            network = model if side == "ours" else _peer(model).bfloat16()
-            arguments = {key: value.to("cuda", torch.bfloat16) for key, value in _inputs(config, 1, latents, text).items()}
-            time_BF = torch.arange(frames)[None] * 40
-        del model
-        _forward(network, side, arguments, time_BF).float().square().mean().backward()  # gradients exist from here on
-        held = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        _forward(network, side, arguments, time_BF).float().square().mean().backward()
-        print(f"    {side:<10}{(torch.cuda.max_memory_allocated() - held) / 2**30:>8.2f} GiB")
-        del network
-    _block_causal_times(frames, 34 * 60)
-
-
-def _utilization(config: TransformerConfig, latents: tuple[int, int, int], text: int) -> None:
-    """Model FLOPs (forward and twice that backward; recomputation does not count) by time and the card's peak."""
-    peak = device_peak(torch.device("cuda"))
-    model = SkyReelsTransformer.from_config(asdict(config)).cuda().bfloat16()
-    model.gradient_checkpointing = True
-    arguments = {key: value.to("cuda", torch.bfloat16) for key, value in _inputs(config, 1, latents, text).items()}
-    time_BF = (torch.arange(latents[0], device="cuda") * 40)[None]
-    seconds = []
-    for _ in range(5):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        model(**arguments, timestep=time_BF).float().square().mean().backward()
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    flops = training_flops(config, (config.in_channels, *latents), text)
-    share = f"{100 * flops / min(seconds) / peak:.1f} % of {peak / 1e12:.0f} TFLOPS" if peak else "peak of this card unknown"
-    print(f"  1.3B, activation checkpointing: {min(seconds):.3f} s a step, {flops / min(seconds) / 1e12:.0f} TFLOPS, {share}")
-
-
-def _block_causal_times(frames: int, tokens: int) -> None:
-    """Forward and backward of block-causal attention by both kernels: where the switch between them belongs."""
-    q, k, v = (
-        torch.randn(1, 40, frames * tokens, 128, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3)
-    )
-    for block in (1, 5):
-        line = []
-        for attend in (piecewise_block_causal, flex_block_causal):
-            seconds = []
-            for _ in range(4):  # the first compiles
-                torch.cuda.synchronize()
-                started = time.perf_counter()
-                attend(q, k, v, frames, block).sum().backward()
-                torch.cuda.synchronize()
-                seconds.append(time.perf_counter() - started)
-            line.append(f"{attend.__name__} {1000 * min(seconds):.0f} ms")
-        print(f"  block-causal, blocks of {block}, 40 heads: {', '.join(line)}")
-
-
 def _in_turn(*functions: Callable[[], object]) -> list[float]:
     """Best processor time of each, measured in turn."""
     best = [float("inf")] * len(functions)
@@ -273,24 +204,24 @@ def _peak_of_step(shape: str, side: str) -> None:
         from diffusers.models.transformers import transformer_skyreels_v2  # its import is no memory of the model
 
         assert transformer_skyreels_v2
-    _step_of(_trained(_SMALL), side, _inputs(_SMALL, 1, (2, 4, 4), 4), torch.zeros(1, 2))  # libraries' own buffers
+    _step_of(trained(_SMALL), side, inputs(_SMALL, 1, (2, 4, 4), 4), torch.zeros(1, 2))  # libraries' own buffers
     before = _status("VmRSS")
-    model = _trained(config)
+    model = trained(config)
     network: nn.Module = model
     if side == "diffusers":
-        network = _peer(model)
+        network = peer(model)
         del model
-    arguments = _inputs(config, batch, latents, text)
+    arguments = inputs(config, batch, latents, text)
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
-    _forward(network, side, arguments, time_BF).square().mean().backward()
+    forward(network, side, arguments, time_BF).square().mean().backward()
     print(_status("VmHWM") - before)
 
 
 def _step_of(model: SkyReelsTransformer, side: str, arguments: dict[str, Tensor], time_BF: Tensor) -> None:
-    _forward(_peer(model) if side == "diffusers" else model, side, arguments, time_BF).square().mean().backward()
+    forward(peer(model) if side == "diffusers" else model, side, arguments, time_BF).square().mean().backward()
 
 
-def _forward(network: nn.Module, side: str, arguments: dict[str, Tensor], time_BF: Tensor) -> Tensor:
+def forward(network: nn.Module, side: str, arguments: dict[str, Tensor], time_BF: Tensor) -> Tensor:
     if side == "ours":
         return network(**arguments, timestep=time_BF)
     return network(**arguments, timestep=time_BF, enable_diffusion_forcing=True, return_dict=False)[0]
@@ -302,7 +233,7 @@ def _status(key: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":"))
 
 
-def _trained(config: TransformerConfig) -> SkyReelsTransformer:
+def trained(config: TransformerConfig) -> SkyReelsTransformer:
     """Random weights everywhere, also where training starts from zero."""
     torch.manual_seed(0)
     model = SkyReelsTransformer.from_config(asdict(config))
@@ -312,7 +243,7 @@ def _trained(config: TransformerConfig) -> SkyReelsTransformer:
     return model
 
 
-def _peer(model: SkyReelsTransformer) -> nn.Module:
+def peer(model: SkyReelsTransformer) -> nn.Module:
     from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Transformer3DModel
 
     reference = SkyReelsV2Transformer3DModel(**asdict(model.config))
@@ -320,7 +251,7 @@ def _peer(model: SkyReelsTransformer) -> nn.Module:
     return reference
 
 
-def _inputs(config: TransformerConfig, batch: int, latents: tuple[int, int, int], text: int) -> dict[str, Tensor]:
+def inputs(config: TransformerConfig, batch: int, latents: tuple[int, int, int], text: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(1)
     arguments = {
         "hidden_states": torch.randn(batch, config.in_channels, *latents, generator=generator),
@@ -331,7 +262,7 @@ def _inputs(config: TransformerConfig, batch: int, latents: tuple[int, int, int]
     return arguments
 
 
-_PARTS = {"parity": parity, "step": step, "fopp": fopp, "gpu": gpu}
+_PARTS = {"parity": parity, "step": step, "fopp": fopp}
 
 
 def main() -> None:

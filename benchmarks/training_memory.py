@@ -27,7 +27,7 @@ MODEL = {
 }  # fmt: skip
 CASES: dict[str, dict[str, Any]] = {
     "activations lead": {"batch_size": 4},
-    "recomputed": {"batch_size": 4, "activation_checkpointing": True},
+    "recomputed": {"batch_size": 4, "activation_checkpointing": "all"},
     "two micro-batches": {"batch_size": 4, "micro_batches": 2},
     "states lead": {"batch_size": 1, "ema_decay": 0.9, "transformer": {**MODEL, "num_layers": 24}},
 }

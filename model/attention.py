@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from model.fused import RotaryNorm
 
@@ -76,6 +77,16 @@ class RotaryPositions(nn.Module):
             return torch.complex(angles.cos().float(), angles.sin().float())
 
 
+def attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor) -> Tensor:
+    """Every query sees every key: scaled dot-product attention by the fastest kernel there is."""
+    if q_BHLE.device.type != "cuda" or q_BHLE.dtype not in (torch.bfloat16, torch.float16):
+        return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE)
+    # torch prefers its own flash kernel; on Hopper cuDNN's uses the asynchronous tensor cores
+    kernels = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(kernels, set_priority=True):
+        return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE)
+
+
 def block_causal_attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, frames: int, block: int) -> Tensor:
     """Attention in which a frame sees every frame of its own block and of all earlier blocks.
 
@@ -93,7 +104,7 @@ def piecewise_block_causal(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, frame
     ends = [min(start + block, frames) * tokens for start in range(0, frames, block)]
     starts = [0, *ends[:-1]]
     pieces = [
-        F.scaled_dot_product_attention(q_BHLE[:, :, start:end], k_BHLE[:, :, :end], v_BHLE[:, :, :end])
+        attention(q_BHLE[:, :, start:end], k_BHLE[:, :, :end], v_BHLE[:, :, :end])
         for start, end in zip(starts, ends, strict=True)
     ]
     return torch.cat(pieces, dim=2)
@@ -153,11 +164,10 @@ class Attention(nn.Module):
         if self.sequence_parallel is not None:
             q, k, v = (self.sequence_parallel.to_heads(t, frames) for t in (q, k, v))
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-        if block is None or block >= frames:
-            out = F.scaled_dot_product_attention(q, k, v)
+        if block is not None and block < frames:
+            out = block_causal_attention(q, k, v, frames, block).transpose(1, 2)
         else:
-            out = block_causal_attention(q, k, v, frames, block)
-        out = out.transpose(1, 2)
+            out = attention(q, k, v).transpose(1, 2)
         if self.sequence_parallel is not None:
             out = self.sequence_parallel.to_tokens(out, frames)
         return self.to_out[0](out.flatten(2))
@@ -172,7 +182,7 @@ class Attention(nn.Module):
 
     def _look_up(self, q_BHLE: Tensor, k_BSD: Tensor, v_BSD: Tensor) -> Tensor:
         k, v = (self._split(t).transpose(1, 2) for t in (k_BSD, v_BSD))
-        return F.scaled_dot_product_attention(q_BHLE, k, v)
+        return attention(q_BHLE, k, v)
 
     def _split(self, x_BLD: Tensor) -> Tensor:
         return x_BLD.unflatten(-1, (self.num_heads, -1))

@@ -20,7 +20,7 @@ def build_model(spec: TrainSpec, resume: Checkpoint | None) -> SkyReelsTransform
         torch.manual_seed(spec.seed)
         model = SkyReelsTransformer.from_config(spec.transformer)
     model = model.float()  # published weights may come in bf16; the master weights are not
-    model.gradient_checkpointing = spec.activation_checkpointing
+    model.recomputed = spec.activation_checkpointing
     if spec.lora:
         add_lora(model, spec.lora, spec.seed)
         if resume:

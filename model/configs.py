@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
+
+Recomputed = Literal["none", "all_but_attention", "all"]
+"""What the backward pass of a block computes again instead of having it saved (activation checkpointing)."""
 
 _IGNORED_KEYS = {"qk_norm", "rope_max_seq_len", "num_frame_per_block", "pos_embed_seq_len"}
 

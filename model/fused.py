@@ -4,6 +4,9 @@ Autograd keeps every intermediate of a norm, a rotation or an activation: about 
 Each function here is one such step as an `autograd.Function`: it computes in float32 whatever the tensors' dtype (as the reference
 does for norms, modulation, gates and rotations), returns the dtype it was given, and saves tensors in that dtype.
 
+On a GPU each step is compiled to few kernels (model.compiled): as single operations they would carry float32 copies of every
+activation through memory.
+
 Weights are used only inside the module that owns them, through its call. So hooks (ZeRO-3 gathering, LoRA layers put in a linear
 layer's place, activation checkpointing) see what they would see with plain modules.
 
@@ -17,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from model.compiled import compiled_on_gpu
 
 _TILE = 1 << 19
 """Elements of an activation worked on at a time: 2 MB in float32, so that a tile stays in a core's cache and its products stay tall."""
@@ -36,24 +41,36 @@ def modulated_norm(
 class _ModulatedNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-        y, mean, rstd = torch.native_layer_norm(x.float(), x.shape[-1:], None, None, eps)
-        torch.addcmul(shift, y, 1 + scale, out=y)
+        y, mean, rstd = _modulate(x, shift, scale, eps, dtype)
         ctx.save_for_backward(x, scale, mean, rstd)
-        return y.to(dtype)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        x, scale, mean, rstd = ctx.saved_tensors
-        wide, grad = x.float(), grad.float()
-        normed = torch.addcmul(-mean * rstd, wide, rstd)
-        grad_scale = normed.mul_(grad).sum_to_size(scale.shape)
-        del normed
-        grad_normed = grad * (1 + scale)
-        grad_x = torch.ops.aten.native_layer_norm_backward(
-            grad_normed, wide, x.shape[-1:], mean, rstd, None, None, [True, False, False]
-        )[0]
-        return grad_x.to(x.dtype), grad.sum_to_size(scale.shape), grad_scale, None, None
+        return *_modulate_backward(grad, *ctx.saved_tensors), None, None
+
+
+@compiled_on_gpu
+def _modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """The result, and mean and rstd of each token."""
+    y, mean, rstd = torch.native_layer_norm(x.float(), x.shape[-1:], None, None, eps)
+    y = torch.addcmul(shift, y, 1 + scale, out=y)
+    return y.to(dtype), mean, rstd
+
+
+@compiled_on_gpu
+def _modulate_backward(grad: Tensor, x: Tensor, scale: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, shift and scale."""
+    wide, grad = x.float(), grad.float()
+    normed = torch.addcmul(-mean * rstd, wide, rstd)
+    grad_scale = normed.mul_(grad).sum_to_size(scale.shape)
+    del normed
+    grad_normed = grad * (1 + scale)
+    grad_x = torch.ops.aten.native_layer_norm_backward(
+        grad_normed, wide, x.shape[-1:], mean, rstd, None, None, [True, False, False]
+    )[0]
+    return grad_x.to(x.dtype), grad.sum_to_size(scale.shape), grad_scale
 
 
 def gated_add(x_BFND: Tensor, branch_BFND: Tensor, gate_BF1D: Tensor) -> Tensor:
@@ -65,15 +82,25 @@ class _GatedAdd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
         ctx.save_for_backward(branch, gate)
-        return torch.addcmul(x.float(), branch.float(), gate).to(x.dtype)
+        return _add_gated(x, branch, gate)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        branch, gate = ctx.saved_tensors
-        wide = grad.float()
-        grad_gate = (wide * branch).sum_to_size(gate.shape)
-        return grad, (wide * gate).to(branch.dtype), grad_gate
+        return grad, *_add_gated_backward(grad, *ctx.saved_tensors)
+
+
+@compiled_on_gpu
+def _add_gated(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+    return torch.addcmul(x.float(), branch.float(), gate).to(x.dtype)
+
+
+@compiled_on_gpu
+def _add_gated_backward(grad: Tensor, branch: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of branch and gate."""
+    wide = grad.float()
+    grad_gate = (wide * branch).sum_to_size(gate.shape)
+    return (wide * gate).to(branch.dtype), grad_gate
 
 
 class RotaryNorm(nn.RMSNorm):
@@ -90,37 +117,59 @@ class RotaryNorm(nn.RMSNorm):
 class _RotaryNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, rotary_LP: Tensor | None, eps: float) -> Tensor:
-        wide = x.float()
-        norm_BL1 = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        rrms_BL1 = (norm_BL1.square_().div_(x.shape[-1]).add_(eps)).rsqrt_()
+        y, rrms_BL1 = _norm_and_rotate(x, weight, None if rotary_LP is None else torch.view_as_real(rotary_LP), eps)
         ctx.save_for_backward(x, weight, rrms_BL1, rotary_LP)
-        return _scaled_and_rotated(wide * weight.float(), rrms_BL1, rotary_LP, in_place=True).to(x.dtype)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, weight, rrms_BL1, rotary_LP = ctx.saved_tensors
-        wide, conjugate = x.float(), None if rotary_LP is None else rotary_LP.conj()
-        grad_x = _scaled_and_rotated(grad.float().contiguous(), rrms_BL1, conjugate, in_place=False)  # of x * weight, times rrms
-        product = grad_x * wide
-        grad_weight = product.flatten(0, -2).sum(0).to(weight.dtype)
-        along_BL1 = (product @ weight.float())[..., None]
-        del product
-        # y = x w r(x) with dr/dx = -r^3 x / D; one r is in grad_x already
-        grad_x.mul_(weight).addcmul_(wide, along_BL1 * rrms_BL1.square(), value=-1 / x.shape[-1])
-        return grad_x.to(x.dtype), grad_weight, None, None
+        rotary_LP2 = None if rotary_LP is None else torch.view_as_real(rotary_LP)
+        return *_norm_and_rotate_backward(grad, x, weight, rrms_BL1, rotary_LP2), None, None
 
 
-def _scaled_and_rotated(x_BLD: Tensor, scale_BL1: Tensor, rotary_LP: Tensor | None, *, in_place: bool) -> Tensor:
-    """Each token times its scale, its pairs rotated, in one pass: both are one complex factor."""
-    if rotary_LP is None:
-        return x_BLD.mul_(scale_BL1) if in_place else x_BLD * scale_BL1
-    pairs_BLHP = torch.view_as_complex(x_BLD.unflatten(-1, (-1, rotary_LP.shape[-1], 2)))
-    factor_BL1P = (rotary_LP * scale_BL1)[:, :, None, :]
-    if in_place:
-        pairs_BLHP.mul_(factor_BL1P)
-        return x_BLD
-    return torch.view_as_real(pairs_BLHP * factor_BL1P).flatten(-3)
+@compiled_on_gpu
+def _norm_and_rotate(x: Tensor, weight: Tensor, rotary_LP2: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
+    """The result, and one over each token's root mean square."""
+    wide = x.float()
+    norm_BL1 = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    rrms_BL1 = (norm_BL1.square_().div_(x.shape[-1]).add_(eps)).rsqrt_()
+    return _scaled_and_rotated(wide * weight.float(), rrms_BL1, rotary_LP2, back=False).to(x.dtype), rrms_BL1
+
+
+@compiled_on_gpu
+def _norm_and_rotate_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, rrms_BL1: Tensor, rotary_LP2: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x and weight."""
+    wide = x.float()
+    grad_x = _scaled_and_rotated(grad.float().contiguous(), rrms_BL1, rotary_LP2, back=True)  # of x * weight, times rrms
+    product = grad_x * wide
+    grad_weight = product.flatten(0, -2).sum(0).to(weight.dtype)
+    along_BL1 = (product @ weight.float())[..., None]
+    del product
+    # y = x w r(x) with dr/dx = -r^3 x / D; one r is in grad_x already
+    grad_x.mul_(weight).addcmul_(wide, along_BL1 * rrms_BL1.square(), value=-1 / x.shape[-1])
+    return grad_x.to(x.dtype), grad_weight
+
+
+def _scaled_and_rotated(x_BLD: Tensor, scale_BL1: Tensor, rotary_LP2: Tensor | None, *, back: bool) -> Tensor:
+    """Each token times its scale, its pairs rotated, in one pass: both are one complex factor. Forward, x is overwritten."""
+    if rotary_LP2 is None:
+        return x_BLD * scale_BL1 if back else x_BLD.mul_(scale_BL1)
+    pairs_BLHP2 = x_BLD.unflatten(-1, (-1, *rotary_LP2.shape[1:]))
+    if x_BLD.device.type == "cuda":  # compilers make no kernels of complex numbers
+        real, imaginary = (pairs_BLHP2 * scale_BL1[..., None, None]).unbind(-1)
+        cos, sin = rotary_LP2[:, None].unbind(-1)
+        sin = -sin if back else sin
+        return torch.stack((real * cos - imaginary * sin, real * sin + imaginary * cos), -1).flatten(-3)
+    rotary_LP, pairs_BLHP = torch.view_as_complex(rotary_LP2), torch.view_as_complex(pairs_BLHP2)
+    factor_BL1P = ((rotary_LP.conj() if back else rotary_LP) * scale_BL1)[:, :, None, :]
+    if back:
+        return torch.view_as_real(pairs_BLHP * factor_BL1P).flatten(-3)
+    pairs_BLHP.mul_(factor_BL1P)
+    return x_BLD
 
 
 class LinearOfGelu(nn.Linear):

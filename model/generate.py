@@ -39,7 +39,8 @@ def generate(spec: dict[str, Any]) -> None:
         # a full-sequence model has the same config and loads without complaint, then fails as colour blocks after some seconds
         raise ValueError(f"{checkpoint} is a {kind} model; films need a diffusion_forcing one")
     torch.set_num_threads(spec["threads"])
-    model = SkyReelsTransformer.from_pretrained(checkpoint / "transformer").eval().to(spec["device"])
+    dtype = torch.float32 if spec["device"] == "cpu" else torch.bfloat16  # code: upstream samples in bf16
+    model = SkyReelsTransformer.from_pretrained(checkpoint / "transformer", dtype).eval().to(spec["device"])
     codec = build_codec(**spec["codec"])
     text = build_text_encoder(**spec["text"]).encode([spec["prompt"], ""])
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from model.configs import TransformerConfig
+from model.configs import Recomputed, TransformerConfig
 from model.engine import BUCKET
 from model.latents import EMPTY_TEXT, INDEX, TEXT
 from model.lora import factor_count
@@ -155,8 +155,9 @@ def alternatives(stage: Stage) -> list[tuple[str, float]]:
     spec, changes = stage.spec, list[tuple[str, dict[str, Any]]]()
     cuts = [cut for cut in range(2, stage.clips + 1) if stage.clips % cut == 0]
     changes += [(f"micro_batches = {cut * spec.micro_batches}", {"micro_batches": cut * spec.micro_batches}) for cut in cuts]
-    if not spec.activation_checkpointing:
-        changes.append(("activation_checkpointing = true", {"activation_checkpointing": True}))
+    saved = ("none", "all_but_attention", "all")
+    for recomputed in saved[saved.index(spec.activation_checkpointing) + 1 :]:
+        changes.append((f"activation_checkpointing = '{recomputed}'", {"activation_checkpointing": recomputed}))
     if spec.zero_stage < 3 and stage.ranks > 1:
         changes += [(f"launch.zero_stage = {level}", {"zero_stage": level}) for level in range(spec.zero_stage + 1, 4)]
     if spec.accelerator == "cuda" and spec.offload == "none" and spec.zero_stage:
@@ -165,10 +166,11 @@ def alternatives(stage: Stage) -> list[tuple[str, float]]:
         changes.append(
             ("lora = { rank = 32, ... }", {"lora": {"rank": 32, "alpha": 32, "targets": ["to_q", "to_k", "to_v", "to_out.0"]}})
         )
-    least: dict[str, Any] = {"micro_batches": stage.clips * spec.micro_batches, "activation_checkpointing": True}
+    least: dict[str, Any] = {"micro_batches": stage.clips * spec.micro_batches, "activation_checkpointing": "all"}
     if spec.accelerator == "cuda":
         least["activation_offload"] = True
-    both = f"micro_batches = {least['micro_batches']} with activation_checkpointing{' and activation_offload' if len(least) > 2 else ''}"
+    offload = " and activation_offload" if "activation_offload" in least else ""
+    both = f"micro_batches = {least['micro_batches']} with activation_checkpointing = 'all'{offload}"
     changes.append((both, least))
     if stage.ranks > 1 and spec.zero_stage < 3:
         changes.append((f"{both} and launch.zero_stage = 3", {**least, "zero_stage": 3}))
@@ -220,8 +222,8 @@ def _step(config: TransformerConfig, shape: tuple[int, ...], clips: int, text_to
 
 @lru_cache(maxsize=64)
 def _cached_step(
-    config: TransformerConfig, shape: tuple[int, ...], clips: int, text_tokens: int, dtype: torch.dtype, checkpointing: bool,
+    config: TransformerConfig, shape: tuple[int, ...], clips: int, text_tokens: int, dtype: torch.dtype, recomputed: Recomputed,
     offload_from: int | None, shares: int,
 ) -> StepMemory:  # fmt: skip
-    return step_memory(config, shape, clips, text_tokens=text_tokens, dtype=dtype, checkpointing=checkpointing, offload_from=offload_from,
+    return step_memory(config, shape, clips, text_tokens=text_tokens, dtype=dtype, recomputed=recomputed, offload_from=offload_from,
                        token_shares=shares)  # fmt: skip

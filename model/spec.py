@@ -7,6 +7,8 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from model.configs import Recomputed
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec:
@@ -60,8 +62,8 @@ class TrainSpec:
     """Ranks that share the tokens of the same clips (Ulysses)."""
     phases: Sequence[Mapping[str, Any]] = ()
     """{until_step, learning_rate, weight_decay} one after another; empty = the two values above from first to last step."""
-    activation_checkpointing: bool = False
-    """Recompute each block in the backward pass."""
+    activation_checkpointing: Recomputed = "none"
+    """What of a block the backward pass computes again."""
     activation_offload: bool = False
     """Keep saved activations in host memory (CUDA)."""
     lora: Mapping[str, Any] | None = None

@@ -4,7 +4,7 @@ The model's own code runs on torch's meta device, so the figure follows the code
 what the backward pass needs in passing. Every storage is counted from the operation that makes it until it is freed. Two and three
 blocks are run; the cost of one more block is their difference, so a model of any depth takes as long.
 
-Attention stands in as its inputs, its output and the row sums, which is what fused kernels keep; the meta device would build the whole
+Attention is the flash kernel for GPUs, which keeps inputs, output and row sums; left to choose, the meta device would build the whole
 matrix. Memory that allocators lose between tensors is not seen.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from model.configs import TransformerConfig
+from model.configs import Recomputed, TransformerConfig
 from model.transformer import SkyReelsTransformer
 
 
@@ -34,7 +34,7 @@ class StepMemory:
 
 
 def step_memory(
-    config: TransformerConfig, shape: tuple[int, ...], clips: int, *, text_tokens: int, dtype: torch.dtype, checkpointing: bool,
+    config: TransformerConfig, shape: tuple[int, ...], clips: int, *, text_tokens: int, dtype: torch.dtype, recomputed: Recomputed,
     offload_from: int | None, token_shares: int = 1,
 ) -> StepMemory:  # fmt: skip
     """Peak of one pass over `clips` clips of latents `shape` (C, F, H, W).
@@ -45,7 +45,7 @@ def step_memory(
     rows += rows % config.patch_size[1]
     mine = (*shape[:2], rows, shape[3])
     peaks = [
-        _run(replace(config, num_layers=layers), mine, clips, text_tokens, dtype, checkpointing, offload_from)
+        _run(replace(config, num_layers=layers), mine, clips, text_tokens, dtype, recomputed, offload_from)
         for layers in (2, 3)
     ]
     blocks = config.num_layers - 2
@@ -56,7 +56,7 @@ def step_memory(
 
 
 def _run(
-    config: TransformerConfig, shape: tuple[int, ...], clips: int, text_tokens: int, dtype: torch.dtype, checkpointing: bool,
+    config: TransformerConfig, shape: tuple[int, ...], clips: int, text_tokens: int, dtype: torch.dtype, recomputed: Recomputed,
     offload_from: int | None,
 ) -> StepMemory:  # fmt: skip
     host = 0
@@ -79,7 +79,7 @@ def _run(
 
     with torch.device("meta"):
         model = SkyReelsTransformer(config).to(dtype)
-        model.gradient_checkpointing = checkpointing
+        model.recomputed = recomputed
         latents, text = torch.empty(clips, *shape, dtype=dtype), torch.empty(clips, text_tokens, config.text_dim, dtype=dtype)
         times = torch.empty(clips, shape[1])
         fps = torch.empty(clips, dtype=torch.long) if config.inject_sample_info else None
@@ -127,24 +127,11 @@ class _Peak(TorchDispatchMode):
         self.peak = max(self.peak, self.now)
 
 
-class _Fused(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out = torch.empty_like(q)
-        ctx.save_for_backward(q, k, v, out, torch.empty(q.shape[:-1], dtype=torch.float32, device=q.device))
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v, *_ = ctx.saved_tensors
-        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-
-
 @contextmanager
 def _fused_attention() -> Iterator[None]:
-    """Put the stand-in into torch's place; a function mode would not reach what the backward pass recomputes."""
+    """Put the kernel for GPUs into torch's choice's place; a function mode would not reach what the backward pass recomputes."""
     real = F.scaled_dot_product_attention
-    F.scaled_dot_product_attention = lambda q, k, v, *_, **__: _Fused.apply(q, k, v)  # type: ignore[assignment]
+    F.scaled_dot_product_attention = lambda q, k, v: torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -19,10 +19,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from model.activations import run_block
 from model.attention import Attention, RotaryPositions, SequenceParallel
-from model.configs import TransformerConfig
+from model.configs import Recomputed, TransformerConfig
 from model.fused import LinearOfGelu, WideLinear, gated_add, modulated_norm
 from model.layouts import from_original_config, from_original_name, is_original, rename, to_original_config, to_original_name
 
@@ -152,8 +152,8 @@ class SkyReelsTransformer(nn.Module):
         if config.inject_sample_info:
             self.fps_embedding = nn.Embedding(2, dim)
             self.fps_projection = _Mlp(WideLinear(dim, dim), nn.SiLU(), WideLinear(dim, 6 * dim))
-        self.gradient_checkpointing = False
-        """Keep a block's input alone and run the block again in the backward pass."""
+        self.recomputed: Recomputed = "none"
+        """What the backward pass of a block computes again."""
         self.sequence_parallel: SequenceParallel | None = None
 
     def enable_sequence_parallel(self, parallel: SequenceParallel) -> None:
@@ -281,7 +281,7 @@ class SkyReelsTransformer(nn.Module):
             x_BFND, rotary_FNP = self.sequence_parallel.split(x_BFND, 2), self.sequence_parallel.split(rotary_FNP, 1)
         rotary_LP = rotary_FNP.flatten(0, 1)
         for block in self.blocks:
-            x_BFND = self._run_block(block, x_BFND, text_BSD, image_BID, e_BF6D, rotary_LP, attention_block)
+            x_BFND = run_block(block, self.recomputed, x_BFND, text_BSD, image_BID, e_BF6D, rotary_LP, attention_block)
 
         shift, scale = (self.scale_shift_table.float() + temb_BFD[:, :, None, :])[:, :, :, None, :].unbind(2)
         out = self.proj_out(modulated_norm(x_BFND, shift, scale, self.config.eps, torch.float32))
@@ -289,11 +289,6 @@ class SkyReelsTransformer(nn.Module):
             out = self.sequence_parallel.gather(out, 2)
         out = out.reshape(batch, frames, rows, columns, patch_h, patch_w, -1)
         return out.permute(0, 6, 1, 2, 4, 3, 5).reshape(batch, -1, frames, height, width)
-
-    def _run_block(self, block: nn.Module, *arguments: Any) -> Tensor:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *arguments, use_reentrant=False)  # type: ignore[return-value]
-        return block(*arguments)
 
     def _frame_timesteps(self, timestep: Tensor, batch: int, frames: int) -> Tensor:
         if timestep.shape == (batch,):

@@ -332,8 +332,9 @@ class StageSettings(_Section):
     """Weights to start from instead of the parent stage's: a folder in diffusers' layout or a Hugging Face id."""
     lora: LoraSettings | None = None
     """Train factors beside frozen weights; needs a parent or init_from."""
-    activation_checkpointing: bool = False
-    """Keep each block's input and compute the rest again in the backward pass: much less memory, a third more work."""
+    activation_checkpointing: Literal["none", "all_but_attention", "all"] = "none"
+    """What the backward pass computes again from each block's input: much less memory. `all` is a third more work; `all_but_attention`
+    keeps one tensor more a block, which is most of that work where clips are long."""
     activation_offload: bool = False
     """Keep saved activations in host memory (GPUs)."""
     validation: ValidationSettings | None = None

@@ -1,9 +1,13 @@
 """Recomputed and offloaded activations: the same gradients to the bit, and less saved."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.activations import offload_activations
+from model.configs import Recomputed
 from model.transformer import SkyReelsTransformer
 
 _CONFIG = {
@@ -12,12 +16,12 @@ _CONFIG = {
 }  # fmt: skip
 
 
-def gradients(*, checkpointing: bool, offload: bool) -> tuple[dict[str, torch.Tensor], int]:
+def gradients(*, recomputed: Recomputed, offload: bool) -> tuple[dict[str, torch.Tensor], int]:
     """Gradients of one step, and the bytes that the model saved for it (recomputation and hooks included)."""
     torch.manual_seed(0)
     model = SkyReelsTransformer.from_config(_CONFIG)
     torch.nn.init.normal_(model.proj_out.weight, std=0.1)
-    model.gradient_checkpointing = checkpointing
+    model.recomputed = recomputed
     saved: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -37,18 +41,38 @@ def gradients(*, checkpointing: bool, offload: bool) -> tuple[dict[str, torch.Te
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, sum(saved.values())
 
 
-@pytest.mark.parametrize(("checkpointing", "offload"), [(True, False), (False, True), (True, True)])
-def test_gradients_are_the_same_to_the_bit(checkpointing: bool, offload: bool) -> None:
-    plain, _ = gradients(checkpointing=False, offload=False)
-    ours, _ = gradients(checkpointing=checkpointing, offload=offload)
+@pytest.mark.parametrize("offload", [False, True])
+@pytest.mark.parametrize("recomputed", ["none", "all_but_attention", "all"])
+def test_gradients_are_the_same_to_the_bit(recomputed: Recomputed, offload: bool) -> None:
+    plain, _ = gradients(recomputed="none", offload=False)
+    ours, _ = gradients(recomputed=recomputed, offload=offload)
     assert set(ours) == set(plain)
     assert all(torch.equal(ours[name], gradient) for name, gradient in plain.items())
 
 
 def test_checkpointing_saves_little() -> None:
-    _, plain = gradients(checkpointing=False, offload=False)
-    _, little = gradients(checkpointing=True, offload=False)
+    _, plain = gradients(recomputed="none", offload=False)
+    _, little = gradients(recomputed="all", offload=False)
     assert little < plain / 3
+
+
+def test_attention_is_not_repeated_where_its_output_is_kept() -> None:
+    """Of each block's two attentions the one among video tokens runs once, the one to the text again."""
+    calls = 0
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal calls
+            calls += func is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+            return func(*args, **(kwargs or {}))
+
+    counts = {}
+    for recomputed in ("none", "all_but_attention", "all"):
+        calls = 0
+        with Count():
+            gradients(recomputed=recomputed, offload=False)
+        counts[recomputed] = calls
+    assert counts == {"none": 6, "all_but_attention": 9, "all": 12}
 
 
 def test_offload_copies_what_is_large_and_leaves_weights() -> None:

@@ -29,7 +29,7 @@ def one_step(case: str, sequence: SequenceGroup | None) -> tuple[Tensor, dict[st
     torch.manual_seed(0)
     model = SkyReelsTransformer.from_config(_CONFIG)
     torch.nn.init.normal_(model.proj_out.weight, std=0.1)
-    model.gradient_checkpointing = recompute
+    model.recomputed = "all" if recompute else "none"
     if sequence:
         model.enable_sequence_parallel(sequence)
     latents, text = torch.randn(2, 4, 5, height, width), torch.randn(2, 3, 8)

@@ -94,7 +94,7 @@ def test_ways_of_sharing_follow_the_same_path(changes: dict, uninterrupted: Path
 OTHER_WAYS = [
     {"zero_stage": 0}, {"zero_stage": 2}, {"zero_stage": 3}, {"zero_stage": 3, "offload": "all"}, {"micro_batches": 2},
     {"sequence_parallel": 2}, {"zero_stage": 1, "dtype": "bfloat16"}, {"zero_stage": 3, "dtype": "bfloat16", "offload": "optimizer"},
-    {"activation_checkpointing": True},
+    {"activation_checkpointing": "all"}, {"activation_checkpointing": "all_but_attention"},
 ]  # fmt: skip
 
 

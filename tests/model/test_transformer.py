@@ -221,17 +221,17 @@ def test_a_block_keeps_little_more_than_half_of_what_diffusers_keeps():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("attention_block", [None, 2])
-def test_gradient_checkpointing_changes_nothing_but_memory(dtype: torch.dtype, attention_block: int | None):
+def test_recomputing_changes_nothing_but_memory(dtype: torch.dtype, attention_block: int | None):
     model = trained("tiny_df").train().to(dtype)
     arguments = {key: value.to(dtype) for key, value in inputs("tiny_df").items()}
     time, gradients = torch.tensor([[0, 100, 500, 700, 999]]), []
-    for model.gradient_checkpointing in (False, True):
+    for model.recomputed in ("none", "all_but_attention", "all"):
         model.zero_grad()
         velocity = model(**arguments, timestep=time, fps=torch.tensor([24]), attention_block=attention_block)
         velocity.square().mean().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     assert all(gradient.any() for gradient in gradients[0])
-    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(*gradients, strict=True))
 
 
 def test_16_bit_weights_keep_levels_and_head_in_float32():
