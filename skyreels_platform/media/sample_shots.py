@@ -5,8 +5,9 @@ A shot may carry several flaws, and is a clean example for every signal whose fl
 seed.
 """
 
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self, TypeVar
 
 import cv2
 import numpy as np
@@ -27,7 +28,41 @@ SIGNALS = (
 """Signals that the shots can be truth for; `blurred_fill`, a picture before its own blurred copy, is told by `letterbox`, too."""
 SHARP = 0.8
 """`_detail` of an area from which a blur laid over it shows; soft grounds have about 0.1, textures 1 and more."""
-_BARS = ("letterbox", "letterbox", "letterbox", "pillarbox", "pillarbox", "windowbox", "blurred_fill")
+_BARS = {"letterbox": 3, "pillarbox": 2, "windowbox": 1, "blurred_fill": 1}
+_PATCHY = 0.5
+"""Share of a mosaic's blocks that differ from the next one, below which nobody sees a lattice: some lone squares on an even ground."""
+_OFTEN = 0.55
+"""Share of the shots that get a flaw of which many are wanted; some come out too faint to count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odds:
+    """How often shots take a course or carry a flaw: weights, and shares of the shots."""
+
+    courses: Mapping[str, float] = field(default_factory=lambda: COURSES)
+    mosaic: float = 0.25
+    blurred_region: float = 0.2
+    bars: float = 0.3
+    bar_kinds: Mapping[str, float] = field(default_factory=lambda: _BARS)
+    subtitle: float = 0.3
+    logo: float = 0.3
+    sticker: float = 0.1
+
+    def with_more(self, flaw: str) -> Self:
+        """The same with about half of the shots carrying this flaw. ValueError for a flaw that no shot has."""
+        courses = ("split_screen", "picture_in_picture") if flaw == "split_screen" else (flaw,)
+        if courses[0] in self.courses and flaw != "plain":
+            rest = sum(weight for name, weight in self.courses.items() if name not in courses)
+            return replace(self, courses={**self.courses, **{name: rest / len(courses) for name in courses}})
+        if flaw in ("mosaic", "blurred_region"):  # laid over shots of these courses alone
+            others = {"mosaic": 0.1, "blurred_region": 0.1} | {flaw: _OFTEN}
+            return replace(self, courses={name: self.courses[name] for name in ("plain", "static")}, **others)
+        if flaw in ("letterbox", "blurred_fill"):
+            kinds = {name: weight for name, weight in self.bar_kinds.items() if (name == flaw) == (flaw == "blurred_fill")}
+            return replace(self, bars=_OFTEN, bar_kinds=kinds)
+        if flaw in ("subtitle", "logo", "sticker"):
+            return replace(self, **{flaw: _OFTEN})
+        raise ValueError(f"flaw {flaw!r} is not drawn; drawn are: {', '.join(SIGNALS)}")
 
 
 @dataclass(kw_only=True)
@@ -48,29 +83,30 @@ class SampleShot:
     """What was drawn, for reading."""
 
 
-def draw_shot(seed: int) -> SampleShot:
-    """Shot `seed` of the bench: 1.5 to 3.5 seconds."""
+def draw_shot(seed: int, odds: Odds | None = None) -> SampleShot:
+    """Shot `seed` of the bench: 1.5 to 3.5 seconds. The same seed under other odds is another shot."""
+    odds = odds or Odds()
     generator = np.random.default_rng([seed, 31])
     width, height = _weighted(SIZES, generator)
     fps = int(generator.choice((12, 16, 24)))
     count = round(float(generator.uniform(1.5, 3.5)) * fps)
-    course = _weighted(COURSES, generator)
+    course = _weighted(odds.courses, generator)
     clip, ground, is_flat = _scene(width, height, count, fps, generator)
     shot = SampleShot(seed=seed, clip=clip, fps=fps, crf=int(generator.integers(18, 31)))
     details = [f"{width}x{height} {fps} fps {count} frames crf {shot.crf}", ground, course]
     _COURSES[course](shot, generator, is_flat)
     if course in ("plain", "static"):
-        details += _areas(shot, generator)
+        details += _areas(shot, generator, odds)
         if "mosaic" in shot.flaws and ground.startswith("busy"):
             shot.unsure.add("mosaic")  # of a pattern that repeats it is a chess board, which is none by definition
     if course != "black":
-        details += _bars(shot, generator)
-        details += _overlays(shot, generator)
+        details += _bars(shot, generator, odds)
+        details += _overlays(shot, generator, odds)
     shot.detail = ", ".join(details)
     return shot
 
 
-def _weighted(choices: dict[_Choice, int], generator: np.random.Generator) -> _Choice:
+def _weighted(choices: Mapping[_Choice, float], generator: np.random.Generator) -> _Choice:
     """One of the keys, as often as its value says."""
     weights = np.array(list(choices.values()), float)
     return list(choices)[int(generator.choice(len(weights), p=weights / weights.sum()))]
@@ -202,10 +238,11 @@ _COURSES = {
 # ---- what is laid over it ------------------------------------------------------------------------------------------------------
 
 
-def _areas(shot: SampleShot, generator: np.random.Generator) -> list[str]:
-    """A mosaic in a quarter of the shots, else a blurred area in a fifth of them."""
+def _areas(shot: SampleShot, generator: np.random.Generator, odds: Odds) -> list[str]:
+    """A mosaic, a blurred area or neither."""
     choice = generator.random()
-    kind = ("mosaic" if generator.random() < 0.5 else "moving_mosaic") if choice < 0.25 else "blurred_box" if choice < 0.45 else ""
+    kind = ("mosaic" if generator.random() < 0.5 else "moving_mosaic") if choice < odds.mosaic else ""
+    kind = "blurred_box" if odds.mosaic <= choice < odds.mosaic + odds.blurred_region else kind
     if not kind:
         return []
     drawn, truth = draw_flaw(kind, shot.clip, generator)
@@ -219,6 +256,8 @@ def _areas(shot: SampleShot, generator: np.random.Generator) -> list[str]:
     shot.unsure.add("still_pan")
     if kind == "moving_mosaic":
         shot.unsure.add("static")
+    if truth.differing < _PATCHY:
+        shot.unsure.add("mosaic")
     return [f"{kind} {truth.detail}"]
 
 
@@ -228,11 +267,11 @@ def _detail(part: np.ndarray) -> float:
     return float(np.abs(cv2.Laplacian(soft, cv2.CV_32F)).mean())
 
 
-def _bars(shot: SampleShot, generator: np.random.Generator) -> list[str]:
-    """Bars of one kind in 30 % of the shots."""
-    if generator.random() >= 0.3:
+def _bars(shot: SampleShot, generator: np.random.Generator, odds: Odds) -> list[str]:
+    """Bars of one kind, or none."""
+    if generator.random() >= odds.bars:
         return []
-    kind = str(generator.choice(_BARS))
+    kind = _weighted(odds.bar_kinds, generator)
     shot.clip, truth = draw_flaw(kind, shot.clip, generator, with_text=False)
     shot.flaws.add("blurred_fill" if kind == "blurred_fill" else "letterbox")
     shot.unsure.add("letterbox" if kind == "blurred_fill" else "blurred_fill")
@@ -245,13 +284,13 @@ def _bars(shot: SampleShot, generator: np.random.Generator) -> list[str]:
     return [f"{kind} {truth.detail}"]
 
 
-def _overlays(shot: SampleShot, generator: np.random.Generator) -> list[str]:
-    """A subtitle and a mark in 30 % of the shots each, a sticker in a tenth, a sign that moves with the scene in a fifth."""
+def _overlays(shot: SampleShot, generator: np.random.Generator, odds: Odds) -> list[str]:
+    """A subtitle, a mark, a sticker; and in a fifth of the shots a sign that moves with the scene."""
     subtitle, mark, small, sticker, sign = generator.random(5)
-    kinds: list[Kind] = ["subtitle"] if subtitle < 0.3 else []
-    if mark < 0.3:
+    kinds: list[Kind] = ["subtitle"] if subtitle < odds.subtitle else []
+    if mark < odds.logo:
         kinds.append("watermark" if small < 0.3 else "logo")
-    if sticker < 0.1:
+    if sticker < odds.sticker:
         kinds.append("sticker")
     if sign < 0.2 and not shot.flaws & {"static", "slideshow", "still_pan"}:
         kinds.append("scene_text")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skyreels_platform.media import sample_shots
-from skyreels_platform.media.sample_shots import COURSES, SIGNALS, SampleShot, draw_shot
+from skyreels_platform.media.sample_shots import COURSES, SIGNALS, Odds, SampleShot, draw_shot
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def course(small: None, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
     """Every shot takes this course, and nothing is laid over it."""
     monkeypatch.setattr(sample_shots, "COURSES", {request.param: 1})
     for drawing in ("_areas", "_bars", "_overlays"):
-        monkeypatch.setattr(sample_shots, drawing, lambda shot, generator: [])
+        monkeypatch.setattr(sample_shots, drawing, lambda shot, generator, odds: [])
     return request.param
 
 
@@ -84,3 +84,16 @@ def test_a_plain_shot_has_no_flaw(course: str):
 
 def test_every_course_can_be_taken():
     assert set(COURSES) == set(sample_shots._COURSES)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("flaw", SIGNALS)
+def test_more_of_a_flaw_puts_it_into_about_half_of_the_shots(flaw: str):
+    odds = Odds().with_more(flaw)
+    found = [flaw in draw_shot(seed, odds).flaws for seed in range(24)]
+    assert 6 <= sum(found) <= 18
+
+
+def test_more_of_what_is_not_drawn_is_refused():
+    with pytest.raises(ValueError, match="'plain' is not drawn"):
+        Odds().with_more("plain")

@@ -9,6 +9,8 @@ FAINTEST = 6.0
 """Levels of 255: mean step across a seam, at least."""
 STANDS_OUT = 2.0
 """Times as large a mean step as around it."""
+STAYS = 0.5
+"""Share of the pictures that show the step, at least: a subject that passes leaves its outline in the mean, but not for long."""
 AROUND = 25
 """Pixels across which a seam is compared with its surroundings."""
 STRIP = 8
@@ -84,18 +86,22 @@ class EdgeLines:
         self.num_pictures = 0
         self._kept: list[np.ndarray] = []
         self._last: np.ndarray | None = None
-        self._across: np.ndarray | None = None
-        self._down: np.ndarray | None = None
+        self._steps: list[np.ndarray] = []  # sums of what changes across and down, (h, w) each
+        self._shown: list[np.ndarray] = []  # in how many pictures it is a step
         self._moves: list[np.ndarray] = []  # against upright and level lines, (h / 2, w / 2) each
         self._num_motions = 0
 
     def add(self, plane: np.ndarray, flow: np.ndarray | None) -> None:
         """(h, w) uint8, all of one size; and (h / 2, w / 2, 2) motion since the picture before."""
-        if self._across is None or self._down is None:
-            self._across, self._down = (np.zeros(plane.shape, np.float32) for _ in range(2))
+        if not self._steps:
+            self._steps, self._shown = ([np.zeros(plane.shape, np.float32) for _ in range(2)] for _ in range(2))
         self.num_pictures += 1
-        cv2.accumulate(cv2.absdiff(plane[:, 2:], plane[:, :-2]), self._across[:, 1:-1])
-        cv2.accumulate(cv2.absdiff(plane[2:], plane[:-2]), self._down[1:-1])
+        for number, (one, other, middle) in enumerate((
+            (plane[:, 2:], plane[:, :-2], np.s_[:, 1:-1]), (plane[2:], plane[:-2], np.s_[1:-1]),
+        )):  # fmt: skip
+            step = cv2.absdiff(one, other)
+            cv2.accumulate(step, self._steps[number][middle])
+            cv2.accumulate(cv2.threshold(step, FAINTEST - 1, 1, cv2.THRESH_BINARY)[1], self._shown[number][middle])
         if flow is not None:
             if not self._moves:
                 self._moves = [np.zeros(flow.shape[:2], np.float32) for _ in range(2)]
@@ -109,14 +115,15 @@ class EdgeLines:
 
     def seams(self) -> Seams | None:
         """None for fewer than two pictures: nothing shows whether an edge stays."""
-        if self.num_pictures < 2 or self._across is None or self._down is None or self._last is None or not self._moves:
+        if self.num_pictures < 2 or self._last is None or not self._moves:
             return None
-        across, down = self._across / self.num_pictures, self._down / self.num_pictures
-        size = across.shape[::-1]
+        across, down = (
+            _stands_out(step / self.num_pictures, window) & (shown >= STAYS * self.num_pictures)
+            for step, shown, window in zip(self._steps, self._shown, ((AROUND, 1), (1, AROUND)), strict=True)
+        )
+        size = self._last.shape[::-1]
         upright, lying = (cv2.resize(moves / self._num_motions, size, interpolation=cv2.INTER_NEAREST) for moves in self._moves)
-        return Seams(
-            _stands_out(across, (AROUND, 1)), _stands_out(down, (1, AROUND)), upright, lying, [*self._kept, self._last],
-        )  # fmt: skip
+        return Seams(across, down, upright, lying, [*self._kept, self._last])
 
 
 def _against(flow: np.ndarray) -> np.ndarray:

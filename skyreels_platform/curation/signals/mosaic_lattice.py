@@ -14,19 +14,24 @@ SMALLEST_STEP = 4
 """Levels of 255 between two blocks, at least."""
 SCALES = ((64, 3.0, 14.0), (128, 9.0, 36.0), (224, 20.0, 49.0))
 """Sides of the windows in pixels, with the smallest and largest blocks that each is searched for."""
+LARGEST = SCALES[-1][2]
+"""Pixels of the largest blocks."""
 SPACING = 0.5
 """Pixels between candidate block sizes: a halved picture halves odd blocks."""
 COHERENCE = 0.6, 0.4
 """How exactly steps must repeat: length of the mean phasor at the lattice's frequency, and at twice that."""
 DENSITY = 0.15
 """Share of all boundaries in a window that must show a step."""
-ON_LATTICE = 0.85
-"""Share of all steps in an area that must lie on its boundaries."""
+ON_LATTICE = 0.85, 0.95
+"""Share of all steps in an area that must lie on its boundaries, and in the box of an area of few cells."""
 RIPPLE = 1.5, 0.25
 """A cell is even when its deviation is at most so many levels, or at most this share of the deviation of the cells around it."""
 EVEN = 0.7
 """Share of the cells in an area's bounding box that must be even; an oval leaves a fifth of it outside."""
-FEWEST_CELLS = 12
+FEWEST_CELLS, FEWEST_LARGE, LARGE = 12, 8, 16.0
+"""Cells of an area at least, of those of large blocks, and their side: a straight edge of 16 pixels that lies on the lattice says more
+than one of 4. Areas of less than 12 cells, and those of a multiple of the block that was found first, must be boxes, for such a lattice
+may cut through the windows of a wall: ON_LATTICE holds for the steps of the whole box then."""
 SHORTEST_RUN = 3
 """Pixels along which a step must go on."""
 ALTERNATES = 0.5
@@ -36,6 +41,16 @@ BAND = 16
 """Rows that are summed up before they are put together to windows; half of every window's side is so many times as long."""
 SMALL_PRODUCT = 1 << 18
 """Multiplications up to which a matrix product runs in one thread."""
+DIFFERENT, DIFFERS = 0.55, 2
+"""Share of the neighbouring cells of an area that differ, and by more than how many levels; hard-edged rectangles and the windows of a
+facade have sides on the lines of some lattice, but most of its cells lie inside or outside of them (0.5 at most, measured; a mosaic
+0.6 at least)."""
+SHOWN = 0.5
+"""Share of the side between two of few cells along which a step must show for them to differ: a square before a shaded wall covers
+four cells of a lattice, and the others differ by the shade."""
+MULTIPLES = 1, 2, 3
+"""Times a candidate's block that its lattice is tried with: faint blocks first show as halves or thirds, most of which are alike."""
+_FEWEST_PAIRS = 6  # of cells that are compared before anything is said of how they repeat
 _MOST_TRIES = 5  # lattices of one scale that are looked at cell by cell in one picture
 
 
@@ -51,6 +66,10 @@ class Lattice(NamedTuple):
     """Of the pixelated cells alone; at most that of the box."""
     step: float
     """Mean step at the blocks' boundaries, levels."""
+    differing: float
+    """Share of the neighbouring cells that differ."""
+    levels: int
+    """Lumas, four levels of 255 apart, that the cells show."""
 
 
 class _Tables:
@@ -93,7 +112,7 @@ class _Candidate(NamedTuple):
     window: tuple[int, int, int]  # left, top, side
 
 
-def find_lattices(luma: np.ndarray, smallest: float = 3.0, largest: float = 49.0) -> list[Lattice]:
+def find_lattices(luma: np.ndarray, smallest: float = 3.0, largest: float = LARGEST) -> list[Lattice]:
     """Pixelated areas of (h, w) uint8 with blocks of `smallest` to `largest` pixels, largest area first; they do not overlap."""
     if min(luma.shape) < SCALES[0][0]:
         return []
@@ -107,7 +126,7 @@ def find_lattices(luma: np.ndarray, smallest: float = 3.0, largest: float = 49.0
         if any(area.x0 <= middle_x <= area.x1 and area.y0 <= middle_y <= area.y1 for area in found):
             continue
         assert tables is not None
-        area = _grown(tables, candidate)
+        area = _best_grown(tables, candidate, largest)
         if area is not None and not any(_overlap(area, other) > 0.3 * min(area.area, other.area) for other in found):
             found.append(area)
     return sorted(found, key=lambda area: -area.area)
@@ -221,7 +240,33 @@ def _phasors(windows: np.ndarray, wave: np.ndarray) -> np.ndarray:
     return product[:, :num_blocks] + 1j * product[:, num_blocks:]
 
 
-def _grown(tables: _Tables, candidate: _Candidate) -> Lattice | None:
+def _best_grown(tables: _Tables, candidate: _Candidate, largest: float) -> Lattice | None:
+    """The area of the smallest multiple of the candidate's block whose cells differ from their neighbours, as those of a mosaic do."""
+    for multiple in MULTIPLES:
+        if multiple * candidate.block <= largest:
+            tried = candidate if multiple == 1 else _coarser(tables, candidate, multiple)
+            area = _grown(tables, tried, is_multiple=multiple > 1)
+            if area is not None and area.differing >= DIFFERENT:
+                return area
+    return None
+
+
+def _coarser(tables: _Tables, candidate: _Candidate, multiple: int) -> _Candidate:
+    """The lattice of every second or third line of a candidate's: of those lines which show the most steps in its window."""
+    left, top, side = candidate.window
+    rows, columns = np.array([top]), np.array([left])
+    starts: list[float] = []
+    for line, first, count in (
+        (candidate.x, left, lambda at: tables.across(rows, rows + side, at - 2, at + 1)),
+        (candidate.y, top, lambda at: tables.down(at - 2, at + 1, columns, columns + side)),
+    ):  # fmt: skip
+        lines = np.arange(line + np.ceil((first - line) / candidate.block) * candidate.block, first + side, candidate.block)
+        steps = count(np.rint(lines).astype(int)).ravel()
+        starts.append(float(lines[int(np.argmax([steps[number::multiple].mean() for number in range(min(multiple, len(steps)))]))]))
+    return candidate._replace(block=multiple * candidate.block, x=starts[0], y=starts[1])
+
+
+def _grown(tables: _Tables, candidate: _Candidate, *, is_multiple: bool) -> Lattice | None:
     """The connected area of even, bounded cells around the candidate's window."""
     block = candidate.block
     sides = (candidate.x, tables.width), (candidate.y, tables.height)
@@ -229,7 +274,7 @@ def _grown(tables: _Tables, candidate: _Candidate) -> Lattice | None:
     if len(xs) < 4 or len(ys) < 4:
         return None
     even, means = _even_cells(tables, xs, ys, block)
-    bounded, on_lines, all_steps = _bounded_cells(tables, xs, ys, block)
+    bounded, sides, on_lines, all_steps = _bounded_cells(tables, xs, ys, block)
     cells = (even & (bounded >= 0.25)).astype(np.uint8)
     # A cell whose neighbours happen to have its colour shows no boundary; cells around it vouch for it.
     vouched = (cv2.boxFilter(cells, cv2.CV_32F, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT) >= 5) & even
@@ -246,7 +291,8 @@ def _grown(tables: _Tables, candidate: _Candidate) -> Lattice | None:
         return None
     area = labels == 1 + int(counts[1:].argmax())
     total = int(area.sum())
-    if total < FEWEST_CELLS or bounded[area].mean() < 0.3 or on_lines[area].sum() < ON_LATTICE * all_steps[area].sum():
+    fewest = FEWEST_LARGE if block >= LARGE else FEWEST_CELLS
+    if total < fewest or bounded[area].mean() < 0.3 or on_lines[area].sum() < ON_LATTICE[0] * all_steps[area].sum():
         return None
     steps = np.concatenate([
         np.abs(np.diff(means, axis=axis))[_both(area, axis)] for axis in (0, 1)
@@ -257,10 +303,17 @@ def _grown(tables: _Tables, candidate: _Candidate) -> Lattice | None:
     box = np.s_[in_rows[0]:in_rows[-1] + 1, in_columns[0]:in_columns[-1] + 1]
     if min(len(in_rows), len(in_columns)) < 3 or even[box].mean() < EVEN:
         return None
+    strictness = ON_LATTICE[1] if total < FEWEST_CELLS else ON_LATTICE[0] if is_multiple else 0.0
+    if on_lines[box].sum() < strictness * all_steps[box].sum():
+        return None
+    within = means[box]
+    is_step = np.concatenate([np.abs(np.diff(within, axis=axis)).ravel() > DIFFERS for axis in (0, 1)])
+    if total < FEWEST_CELLS:
+        is_step &= np.concatenate([sides[0][box][1:].ravel(), sides[1][box][:, 1:].ravel()]) >= SHOWN
     return Lattice(
         float(xs[in_columns[0]]), float(ys[in_rows[0]]), float(xs[in_columns[-1] + 1]), float(ys[in_rows[-1] + 1]), block,
-        total * block * block, float(steps.mean()),
-    )
+        total * block * block, float(steps.mean()), float(np.mean(is_step)), len(np.unique(within.astype(int) // 4)),
+    )  # fmt: skip
 
 
 def _alternates(means: np.ndarray, area: np.ndarray) -> bool:
@@ -268,7 +321,7 @@ def _alternates(means: np.ndarray, area: np.ndarray) -> bool:
     def step(lag: int, axis: int) -> float:
         values, inside = (np.moveaxis(array, axis, 0) for array in (means, area))
         both = inside[lag:] & inside[:-lag]
-        return float(np.abs(values[lag:] - values[:-lag])[both].mean()) if both.sum() >= FEWEST_CELLS // 2 else np.inf
+        return float(np.abs(values[lag:] - values[:-lag])[both].mean()) if both.sum() >= _FEWEST_PAIRS else np.inf
 
     return all(min(step(2, axis), step(3, axis)) < ALTERNATES * step(1, axis) for axis in (0, 1))
 
@@ -292,15 +345,18 @@ def _even_cells(tables: _Tables, xs: np.ndarray, ys: np.ndarray, block: float) -
 
 def _bounded_cells(
     tables: _Tables, xs: np.ndarray, ys: np.ndarray, block: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per cell: share of its outline that shows a step; steps on its boundaries; all steps."""
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+    """Per cell: share of its outline that shows a step, shares of its upper and left side; steps on its boundaries; all steps."""
     x, y = np.rint(xs).astype(int), np.rint(ys).astype(int)
-    # Three pixels wide: a step marks the one before its boundary or the one that holds it; the phase is known to half a pixel.
-    upright = tables.across(y[:-1], y[1:], x - 2, x + 1)
-    lying = tables.down(y - 2, y + 1, x[:-1], x[1:])
+    # Three pixels wide: a step marks the one before its boundary or the one that holds it; the phase is known to half a pixel. Wider for
+    # large blocks: when they move a codec leaves part of a line behind, and their size is known less well.
+    reach = 1 + int(block / LARGE)
+    upright = tables.across(y[:-1], y[1:], x - 1 - reach, x + reach)
+    lying = tables.down(y - 1 - reach, y + reach, x[:-1], x[1:])
     outline = (upright[:, 1:] + upright[:, :-1] + lying[1:] + lying[:-1]) / (4 * block)
-    cell = y[:-1] - 2, y[1:] - 2, x[:-1] - 2, x[1:] - 2
-    return outline, upright[:, :-1] + lying[:-1], tables.across(*cell) + tables.down(*cell)
+    cell = [line[slice(*part)] - 1 - reach for line in (y, x) for part in ((None, -1), (1, None))]
+    sides = lying[:-1] / block, upright[:, :-1] / block
+    return outline, sides, upright[:, :-1] + lying[:-1], tables.across(*cell) + tables.down(*cell)
 
 
 def _overlap(one: Lattice, other: Lattice) -> float:

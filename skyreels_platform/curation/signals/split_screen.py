@@ -46,7 +46,7 @@ class SplitScreen(Signal):
     Source: paper 3.1 names split screens; definition our choice.
     """
 
-    name, unit, version = "split_screen", "confidence", "2"
+    name, unit, version = "split_screen", "confidence", "3"
     video_only = True
     still = "a seam shows by staying while the picture moves"
 

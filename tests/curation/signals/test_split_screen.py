@@ -58,6 +58,15 @@ def test_a_pan_along_a_straight_edge_is_no_seam():
     assert (composed(images)[0].value or 0) < 0.5
 
 
+def test_a_square_that_crosses_the_picture_leaves_no_seam():
+    images = []
+    for step in range(FRAMES):
+        image = np.full((HEIGHT, WIDTH), 150, np.uint8)
+        image[50:122, 20 + 8 * step:92 + 8 * step] = 60
+        images.append(image)
+    assert (composed(images)[0].value or 0) < 0.3
+
+
 def test_a_bar_is_no_panel():
     images = [image.copy() for image in panned(7, 3)]
     for image in images:
