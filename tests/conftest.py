@@ -14,6 +14,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On several workers (`make test`): a file stays on one of them, since its tests share fixtures; so do the files that name one
+    `xdist_group`, and they come first, for they take minutes."""
+    if config.getoption("dist", "no") != "loadgroup":
+        return
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(config.rootpath).as_posix()))
+
+
 @pytest.fixture(scope="session")
 def footage() -> Path:
     """Real footage (`videos/`, `truth/`, `manifest.json`): the folder SKYREELS_FOOTAGE, else ../shared/data of the checkout."""

@@ -33,6 +33,7 @@ STEPS, LONG, EVERY = 60, 240, 7
 LAUNCH = LaunchSettings(num_ranks=2, zero_stage=1, accelerator="cpu", dtype="float32", grace_s=5.0, hang_floor_s=6.0,
                         start_timeout_s=240.0, max_restarts=4, restart_wait_s=2.0)  # fmt: skip
 
+pytestmark = pytest.mark.xdist_group("healing")
 
 Act = Callable[["Run"], None]
 
