@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On several workers (`make test`): a file stays on one of them, since its tests share fixtures; so do the files that name one
     `xdist_group`, and they come first, for they take minutes."""
-    if config.getoption("dist", "no") != "loadgroup":
+    if not config.getoption("loadgroup", False):
         return
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
     for item in items:

@@ -162,7 +162,7 @@ def test_bare_make_teaches_every_target() -> None:
 
 @pytest.mark.parametrize(
     ("target", "command"),
-    [("demo", "skyreels demo --source x"), ("test", "-m pytest --source x"), ("lint", "lint-imports"), ("ui", "deploy/ui")],
+    [("demo", "skyreels demo --source x"), ("test", "--no-loadscope-reorder --source x"), ("lint", "lint-imports"), ("ui", "deploy/ui")],
 )
 def test_make_targets_run_what_they_say(target: str, command: str) -> None:
     plan = make("--dry-run", "--assume-new=pyproject.toml", target, "ARGS=--source x")
