@@ -29,7 +29,7 @@ ui: .venv/.laptop  ## Dagster's UI on the state of SKYREELS_HOME (default .skyre
 	@PORT=$(PORT) deploy/ui $(ARGS)
 
 test: .venv/.dev  ## the default tests; ARGS='-m slow' and the like through ARGS
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.dev  ## ruff, import layers, types
 	$(BIN)/ruff check .

@@ -2,8 +2,8 @@
 
     python -m model.generate --spec FILM/spec.json
 
-Writes `frames.safetensors` (key 'frames', uint8 RGB (F, H, W, 3)) and `result.json` into the spec's folder; encoding a video file is
-the caller's business. Progress goes to `progress.json`.
+Writes `result.json` and then `frames.safetensors` (key 'frames', uint8 RGB (F, H, W, 3)) into the spec's folder: whoever finds the
+frames finds the result. Encoding a video file is the caller's business. Progress goes to `progress.json`.
 """
 
 import argparse
@@ -56,8 +56,8 @@ def generate(spec: dict[str, Any]) -> None:
     frames = to_frames(sample_film(model, codec, text[0], text[1], plan, on_step))
     temporary = out / f".{FRAMES}"
     save_file({"frames": torch.from_numpy(frames)}, temporary)
-    temporary.rename(out / FRAMES)
     write_json(out / RESULT, {"num_windows": len(plan.windows()), "seconds": round(time.monotonic() - started, 3)})
+    temporary.rename(out / FRAMES)
 
 
 def main() -> None:

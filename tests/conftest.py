@@ -14,16 +14,26 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On several workers (`make test`): a file stays on one of them, since its tests share fixtures; so do the files that name one
-    `xdist_group`, and they come first, for they take minutes."""
-    if not config.getoption("loadgroup", False):
-        return
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(config.rootpath).as_posix()))
+_LONG = {"tests/test_end_to_end.py": "micro", "tests/test_kill.py": "micro", "tests/training/test_healing.py": "healing"}
+"""Files that take minutes -> what they have in common. `make test` starts with them, those of one name on one worker."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.relative_to(ROOT).as_posix() not in _LONG)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests share fixtures, so they stay on one worker (xdist's own `loadgroup` does nothing under pytest 9.2)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return _LONG.get(path, path)
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -30,10 +30,7 @@ _WAIT_S = 150.0
 _FINISH_S = 600.0  # a loaded machine
 
 
-pytestmark = [
-    pytest.mark.timeout(900),  # the first test waits for the one whole run: a minute, or several beside other work
-    pytest.mark.xdist_group("micro"),
-]
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the one whole run: a minute, or several beside other work
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,8 @@ def _generate(
     film = request.settings
     spec = {
         "checkpoint_dir": str(home.fetch(rows[0]["path"]).absolute()), "prompt": request.prompt, "out_dir": str(folder.absolute()),
-        "device": recipe.launch.accelerator, "threads": recipe.launch.num_ranks * recipe.launch.threads_per_rank,
+        "device": recipe.launch.accelerator,
+        "threads": recipe.launch.threads_per_rank,  # not every core: threads that wait for a busy one make a film ten times slower
         "codec": recipe.codec.model_dump(), "text": recipe.text.model_dump(), "plan": _plan(request),
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)

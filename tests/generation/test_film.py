@@ -1,6 +1,9 @@
 """A film from a published checkpoint: made once, found again, refused where the model is of the wrong kind."""
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ from skyreels_platform.generation.film import FilmRequest, make_film, plan_film
 from skyreels_platform.ledger.current import set_current
 from skyreels_platform.media.probe import probe
 from skyreels_platform.recipe import Recipe
-from tests.micro import micro_values
+from tests.generation.dying import POINTS
+from tests.micro import ROOT, micro_values
 
 RECIPE = Recipe.model_validate(micro_values())
 CAPTIONS = ["a dog runs.", "a dog runs.", "a red circle moves left.", "a red circle moves left.", "a blue square."]
@@ -38,6 +42,7 @@ class Published:
     def publish(self, stage: str, kind: str) -> None:
         torch.manual_seed(0)
         model = SkyReelsTransformer.from_config(RECIPE.model.model_dump(mode="json"))
+        torch.nn.init.normal_(model.proj_out.weight, std=0.1)  # untrained it is zero, and the film would be its first noise
         key = f"ckpt_{kind}"
         folder = self.home.work / key
         write_folder(folder, lambda target: model.save_pretrained(target / "transformer"), {"model_kind": kind})
@@ -113,6 +118,19 @@ def test_a_film_whose_publication_was_killed_is_published_without_generating_aga
     assert make_film(published.home, RECIPE, published.plan()) == film
     assert path.read_bytes() == content
     assert published.starts() == starts
+
+
+@pytest.mark.parametrize(
+    "point", [point if point in ("between windows", "result") else pytest.param(point, marks=pytest.mark.slow) for point in POINTS]
+)
+def test_a_film_killed_anywhere_becomes_the_same_film(point: str, published: Published, film: dict[str, Any], tmp_path: Path):
+    home = Published(tmp_path / "home").home
+    command = [sys.executable, "-m", "tests.generation.dying", home.uri, point]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    assert make_film(home, RECIPE, plan_film(home, RECIPE, stage="diffusion_forcing")) == film
+    for name in (f"{film['film_id']}.mp4", f"{film['film_id']}.json"):
+        assert home.store.read_bytes(f"films/{name}") == published.home.store.read_bytes(f"films/{name}"), name
 
 
 def test_another_seed_is_another_film_and_both_are_kept(published: Published, film: dict[str, Any]):
