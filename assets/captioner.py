@@ -1,4 +1,4 @@
-"""Chapter 3, the captioner itself: what the published one was distilled from, and a captioner of one's own."""
+"""Chapter 3, the captioner itself: an expert taught by people, what the published captioner was distilled from, and one of one's own."""
 
 import dagster as dg
 
@@ -7,7 +7,32 @@ from resources.home import HomeResource
 from resources.recipes import RecipeResource
 from resources.trainer import TrainerClient
 
+_UNTAUGHT = "the recipe teaches no shot expert: it has no section [labelling]"
 _NONE = "the recipe trains no captioner: it has no section [captioner]"
+
+
+@dg.asset(
+    deps=["shots"], group_name="captions", kinds={"torch", "safetensors"}, owners=["team:data"], code_version="shot-expert-1",
+)  # fmt: skip
+def shot_expert(home: HomeResource, recipe: RecipeResource) -> dg.MaterializeResult:
+    """Heads for shot type, angle, position and emotion, learned from people's labels; and the shots that people should label next.
+
+    One materialization is one step of active learning; `skyreels label page` is where people answer. `captions` uses the heads.
+    """
+    opened, chosen = home.open(), recipe.load()
+    if chosen.labelling is None:
+        return dg.MaterializeResult(metadata={"status": _UNTAUGHT})
+    from skyreels_platform.captioning.experts.rounds import shown, train_expert
+
+    result = train_expert(opened, chosen.labelling, seed=chosen.seed)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(result.expert_id),
+        metadata={
+            "round": result.round, "picked": result.num_picked, "not_labelled_yet": result.num_open,
+            "labels": dg.MetadataValue.json(result.learned), "scores": dg.MetadataValue.md(shown(result.scores)),
+            "dagster/uri": f"{opened.store.uri}/experts/{result.expert_id}",
+        },
+    )  # fmt: skip
 
 
 @dg.asset(deps=["balanced_pool", "captions"], group_name="captions", kinds={"safetensors"}, owners=["team:data"])

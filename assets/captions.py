@@ -17,7 +17,7 @@ from skyreels_platform.recipe import EndpointSettings
 
 
 @dg.asset(
-    deps=["shots"], partitions_def=ingest_batches, backfill_policy=ONE_BATCH_PER_RUN, group_name="captions",
+    deps=["shots", "shot_expert"], partitions_def=ingest_batches, backfill_policy=ONE_BATCH_PER_RUN, group_name="captions",
     kinds={"lance", "vllm"}, owners=["team:data"], code_version=CAPTIONS_VERSION, pool="captioner",
 )  # fmt: skip
 def captions(

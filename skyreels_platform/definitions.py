@@ -25,7 +25,8 @@ _gated = dg.map_asset_specs(lambda spec: spec.replace_attributes(automation_cond
 defs = dg.Definitions(
     assets=[
         ingest.source_videos, *_gated, dedup.duplicate_groups, *curation.pools, curation.balanced_pool, *curation.datasets,
-        *training.latents, *training.stages, generation.film, captioner.dataset_captioner, captioner.skycaptioner,
+        *training.latents, *training.stages, generation.film, captioner.shot_expert, captioner.dataset_captioner,
+        captioner.skycaptioner,
     ],
     asset_checks=checks.gates,
     jobs=[batch_job, film_job],

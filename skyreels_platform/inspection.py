@@ -50,7 +50,7 @@ def inspect_file(path: Path, recipe: Recipe) -> dict[str, Any]:
         answers = ask_shots(seen, pictures, recipe.captions.model_dump(), recipe.seed, limits.urls, limits.concurrency)[0] if asked else []
         captions = worker.call(
             caption_source, {**source, "provenance": "", "human_caption": json.dumps(human)}, "", rows["shots"], pictures,
-            recipe.captions.model_dump(), recipe.seed, {answer["key"]: answer for answer in answers}, {},
+            recipe.captions.model_dump(), recipe.seed, {answer["key"]: answer for answer in answers}, {}, {},
         )["captions"]  # fmt: skip
         progress.advance()
     scores: dict[str, dict[str, Score]] = {shot["shot_id"]: {} for shot in rows["shots"]}

@@ -8,7 +8,7 @@ import pytest
 
 from resources.home import open_home
 from resources.vectors import open_vectors
-from skyreels_platform.captioning.batches import captions_provenance
+from skyreels_platform.captioning.batches import Beside, captions_provenance
 from skyreels_platform.cli.backfill import make_plan, run_backfill, select_batches
 from skyreels_platform.curation.backlog import Backlog, backlog
 from skyreels_platform.curation.batches import score_provenance, shots_provenance
@@ -60,7 +60,7 @@ def fill(home: Home, batch: str, recipe: Recipe) -> None:
     ]  # fmt: skip
     captions = [
         {"shot_id": shot["shot_id"], "batch": batch, "status": "ok",
-         "provenance": captions_provenance(source, shots, recipe.captions, recipe.seed, {})}
+         "provenance": captions_provenance(source, shots, recipe.captions, recipe.seed, Beside())}
         for source in sources for shot in shots[source["source_id"]]
     ]  # fmt: skip
     files = [

@@ -24,7 +24,7 @@ HEAVY = (
 CHAPTERS = {
     "source_videos", "shots", "scores", "embeddings", "captions", "duplicate_groups", "pool_256p", "pool_360p", "pool_540p",
     "pool_sft_540p", "balanced_pool", *(f"dataset_{name}" for name in DATASETS), *(f"latents_{name}" for name in DATASETS), *STAGES, "film",
-    "dataset_captioner", "skycaptioner",
+    "shot_expert", "dataset_captioner", "skycaptioner",
 }  # fmt: skip
 
 

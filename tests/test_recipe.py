@@ -256,7 +256,8 @@ def test_every_setting_is_written_out_unless_it_is_optional(name: str) -> None:
     values = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
     recipe = load_recipe(name)
     optional = {
-        "weights", "hostfile", "image_dim", "added_kv_proj_dim", "captioner", "writer", "shot_expert", "expression", "offload",
+        "weights", "hostfile", "image_dim", "added_kv_proj_dim", "captioner", "writer", "shot_expert", "camera_expert", "expression",
+        "offload",
         "sequence_parallel", "memory_gb",
     }  # fmt: skip
     saving = {"keep_last", "milestone_every"}  # decide nothing about the result

@@ -13,6 +13,7 @@ from skyreels_platform.captioning.answers import Answer
 from skyreels_platform.captioning.asking import Usage
 from skyreels_platform.captioning.exchange import imported_captions
 from skyreels_platform.captioning.experts.expression import face_key
+from skyreels_platform.captioning.labels import caption_fields
 from skyreels_platform.captioning.questions import TimedPicture, ask_about_faces, ask_about_shots, fuse_rows, pictures_of
 from skyreels_platform.curation.steps import (
     Row,
@@ -27,10 +28,10 @@ from skyreels_platform.curation.steps import (
 )
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.provenance import hash_json, provenance
-from skyreels_platform.recipe import CaptionSettings
+from skyreels_platform.recipe import TRAINED, CaptionSettings
 from skyreels_platform.workers import Workers
 
-CAPTIONS_VERSION = "captions-3"
+CAPTIONS_VERSION = "captions-4"
 """Raise it when the same shot would be captioned otherwise."""
 
 
@@ -49,8 +50,9 @@ def caption_batch(
     """Caption every shot of a batch. `captioners` and `writers` are base URLs in place of the settings' own."""
     sources = ready_sources(home, batch)
     shots = shots_by_source(home, batch)
-    imported = imported_captions(home, batch)
-    expected = {source["source_id"]: captions_provenance(source, shots, settings, seed, imported) for source in sources}
+    beside = beside_of(home, batch, settings)
+    imported = beside.imported
+    expected = {source["source_id"]: captions_provenance(source, shots, settings, seed, beside) for source in sources}
     final = {
         row["shot_id"]: row["provenance"]
         for row in home.ledger.rows("captions", {"batch": batch}, ["shot_id", "status", "provenance"]).to_pylist()
@@ -60,6 +62,8 @@ def caption_batch(
         source for source in sources
         if any(final.get(row["shot_id"]) != expected[source["source_id"]] for row in shots.get(source["source_id"], []))
     ]  # fmt: skip
+    folder = str(home.fetch(f"experts/{beside.expert_id}")) if beside.expert_id else settings.shot_expert
+    shown = settings.model_copy(update={"shot_expert": folder}).model_dump()
     answers: dict[str, Answer] = {}
     asked, written = Usage(), Usage()
     if settings.backend == "vllm":
@@ -77,8 +81,9 @@ def caption_batch(
         keys = [key for row in mine for key in (row["shot_id"], face_key(row["shot_id"]))]
         said = {key: asdict(answers[key]) for key in keys if key in answers}
         brought = {row["shot_id"]: imported[row["shot_id"]] for row in mine if row["shot_id"] in imported}
+        told = {row["shot_id"]: beside.labels[row["shot_id"]] for row in mine if row["shot_id"] in beside.labels}
         own = expected[source["source_id"]]
-        return source, own, mine, pictures_of(home, mine), settings.model_dump(), seed, said, brought
+        return source, own, mine, pictures_of(home, mine), shown, seed, said, brought, told
 
     def write(rows: Rows) -> None:
         captions = rows.get("captions", [])
@@ -103,26 +108,48 @@ def caption_batch(
     )  # fmt: skip
 
 
-def captions_provenance(
-    source: Row, shots: Mapping[str, list[Row]], settings: CaptionSettings, seed: int, imported: Mapping[str, Row]
-) -> str:  # fmt: skip
-    """What all captions of a source carry; `shots` as by `shots_by_source`, `imported` as by `imported_captions`."""
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What a batch's captions are made of beside its footage and the settings."""
+
+    imported: Mapping[str, Row] = field(default_factory=dict)
+    """Shot id -> what another program said."""
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Shot id -> fields that people settled."""
+    expert_id: str = ""
+    """The shot expert's heads that speak; '' without any."""
+
+
+def beside_of(home: Home, batch: str, settings: CaptionSettings) -> Beside:
+    """What stands beside one batch now."""
+    rows = home.ledger.rows("current", {"name": "shot_expert"}).to_pylist() if settings.shot_expert == TRAINED else []
+    return Beside(
+        imported=imported_captions(home, batch), labels=caption_fields(home, batch), expert_id=rows[0]["ref"] if rows else ""
+    )  # fmt: skip
+
+
+def captions_provenance(source: Row, shots: Mapping[str, list[Row]], settings: CaptionSettings, seed: int, beside: Beside) -> str:
+    """What all captions of a source carry; `shots` as by `shots_by_source`."""
     from skyreels_platform.curation.kept_frames import KEPT_FRAMES_VERSION
 
+    mine = [row["shot_id"] for row in shots.get(source["source_id"], [])]
+    labels = {shot: beside.labels[shot] for shot in mine if shot in beside.labels}
     # The sidecar is no part of the source's own provenance: a new caption leaves latents alone.
-    own = [settings.identity(), seed, source["human_caption"], KEPT_FRAMES_VERSION]
-    mine = [imported[row["shot_id"]]["provenance"] for row in shots.get(source["source_id"], []) if row["shot_id"] in imported]
-    return provenance(CAPTIONS_VERSION, own, [*parents_of(source, shots), *mine])
+    own = [settings.identity(), seed, source["human_caption"], KEPT_FRAMES_VERSION, labels]
+    brought = [beside.imported[shot]["provenance"] for shot in mine if shot in beside.imported]
+    experts = [beside.expert_id] if beside.expert_id else []
+    return provenance(CAPTIONS_VERSION, own, [*parents_of(source, shots), *brought, *experts])
 
 
 def caption_source(
     source: Row, own: str, shots: Sequence[Row], pictures: Mapping[str, Sequence[TimedPicture]], settings: Mapping[str, Any],
-    seed: int, answers: Mapping[str, Mapping[str, Any]], imported: Mapping[str, Row],
+    seed: int, answers: Mapping[str, Mapping[str, Any]], imported: Mapping[str, Row], labels: Mapping[str, Mapping[str, str]],
 ) -> Rows:  # fmt: skip
     """Caption rows of every shot of one source, and what they took, without their batch; runs in a worker. `own` is their provenance.
 
     answers: shot id, or face_key of it -> the captioner's answer, for the backend that has one.
-    imported: shot id -> what another program said of it.
+    imported: shot id -> what another program said of it. labels: shot id -> fields that people settled; they win over the sidecar's, which
+    speak of the whole file.
     """
     from skyreels_platform.captioning.caption import caption_shot
     from skyreels_platform.captioning.rules import human_text
@@ -147,8 +174,8 @@ def caption_source(
             )  # fmt: skip
         caption = caption_shot(
             decode_pictures([kept[place][1] for place in evenly_spread([time_s for time_s, _ in kept])]), shot_id=key,
-            duration_s=shot["end_s"] - shot["start_s"], seed=seed, human=human, settings=chosen, answer=answer,
-            expression=Answer(**answers[face_key(key)]) if face_key(key) in answers else None,
+            duration_s=shot["end_s"] - shot["start_s"], seed=seed, human={**human, **labels.get(key, {})}, settings=chosen,
+            answer=answer, expression=Answer(**answers[face_key(key)]) if face_key(key) in answers else None,
         )  # fmt: skip
         row = {**asdict(caption), "shot_id": key, "provenance": own, "fixed": ["t2v", "t2v_train"] if human_text(human) else []}
         if brought:

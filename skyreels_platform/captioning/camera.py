@@ -9,6 +9,7 @@ and pedestal count at the median depth of what is seen; dolly, zoom and roll at 
 Without parallax a dolly and a zoom look the same (both are axis z; the words say zoom), and so do a truck and a pan (called pan).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from skyreels_platform.captioning.camera_legs import cut_path
 from skyreels_platform.captioning.camera_tracks import follow, is_spread
 from skyreels_platform.captioning.egomotion import EgoMotion, Tracks, explain, turning_motion
+from skyreels_platform.captioning.experts import Said
 
 VERSION = "camera-2"
 
@@ -103,6 +105,24 @@ class CameraFinding:
     def remark(self) -> str:
         """Kind and the class of each leg, for a field's provenance: `steady; class 1093 from 0.0 to 2.1 s`."""
         return "; ".join((self.kind, *(f"class {leg.class_index} from {leg.start_s:.1f} to {leg.end_s:.1f} s" for leg in self.legs)))
+
+
+@dataclass(frozen=True)
+class CameraExpert:
+    """An Expert for camera_motion (captioning.experts): what is measured, where that is known."""
+
+    fps: float
+    """Of the frames that it will see."""
+
+    @property
+    def version(self) -> str:
+        """See Expert."""
+        return VERSION
+
+    def look(self, frames: np.ndarray) -> Mapping[str, Said]:
+        """See Expert."""
+        found = measure_camera(frames, self.fps)
+        return {"camera_motion": Said(value=found.sentence, confidence=found.confidence, remark=found.remark)} if found.known else {}
 
 
 def measure_camera(frames: np.ndarray, fps: float) -> CameraFinding:

@@ -9,13 +9,14 @@ import numpy as np
 
 from skyreels_platform.captioning import fusion, rules
 from skyreels_platform.captioning.answers import Answer
-from skyreels_platform.captioning.experts import replace_fields
+from skyreels_platform.captioning.camera import CameraExpert
+from skyreels_platform.captioning.experts import Said, replace_fields
+from skyreels_platform.captioning.experts.expression import UNSEEN, parse_expression, subject_of
 from skyreels_platform.captioning.experts.expression import VERSION as EXPRESSION_VERSION
-from skyreels_platform.captioning.experts.expression import parse_expression, subject_of
 from skyreels_platform.captioning.origin import Provenance, origin
 from skyreels_platform.captioning.prompt import PROMPT_VERSION
 from skyreels_platform.captioning.schema import SHOT_FIELDS, SUBJECT_FIELDS, CaptionFieldError, StructuredCaption, parse
-from skyreels_platform.recipe import CaptionSettings
+from skyreels_platform.recipe import TRAINED, CaptionSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def caption_shot(
     else:
         structured, fields, status, reason, captioner = _answered(answer, shot_id, answer.model if answer else settings.captioner.model)
     if status == "ok":
-        structured, fields = _with_experts(structured, fields, frames, settings, expression)
+        structured, fields = _with_experts(structured, fields, frames, duration_s, settings, expression)
     try:
         structured, fields, remark = rules.apply_human(structured, fields, human)
     except CaptionFieldError as error:
@@ -77,20 +78,40 @@ def caption_shot(
 
 
 def _with_experts(
-    caption: StructuredCaption, fields: Provenance, frames: np.ndarray, settings: CaptionSettings, expression: Answer | None
-) -> tuple[StructuredCaption, Provenance]:
+    caption: StructuredCaption, fields: Provenance, frames: np.ndarray, duration_s: float, settings: CaptionSettings,
+    expression: Answer | None,
+) -> tuple[StructuredCaption, Provenance]:  # fmt: skip
     """The caption with the sub-experts' fields that the settings ask for."""
-    if settings.shot_expert:
+    is_measured = fields["camera_motion"]["source"] != "mllm"
+    if settings.camera_expert and not is_measured and duration_s > 0:
+        caption, fields = replace_fields(caption, fields, [CameraExpert(len(frames) / duration_s)], frames)
+    emotion: Said | None = None
+    version = ""
+    if settings.shot_expert not in ("", TRAINED):
         from skyreels_platform.captioning.experts.shots import load_expert  # needs torch
 
-        caption, fields = replace_fields(caption, fields, [load_expert(settings.shot_expert)], frames)
+        expert = load_expert(settings.shot_expert)
+        caption, fields = replace_fields(caption, fields, [expert], frames)
+        emotion, version = expert.all_said(frames).get("emotion"), expert.version
     place = subject_of(caption)
-    if expression is not None and expression.status == "success" and place is not None:
-        seen = parse_expression(expression.text).sentence
-        subject = caption.subjects[place].model_copy(update={"expression": seen})
-        caption = caption.model_copy(update={"subjects": (*caption.subjects[:place], subject, *caption.subjects[place + 1 :])})
-        fields = {**fields, f"subjects[{place}].expression": origin("expert", EXPRESSION_VERSION, model=expression.model)}
+    if place is None:
+        return caption, fields
+    name = f"subjects[{place}].expression"
+    if expression is not None and expression.status == "success":
+        seen = parse_expression(expression.text)
+        differs = emotion is not None and emotion.value != seen.emotion
+        remark = f"the classifier says {emotion.value} ({emotion.confidence:.2f})" if emotion and differs else ""
+        caption = _with_expression(caption, place, seen.sentence)
+        fields = {**fields, name: origin("expert", EXPRESSION_VERSION, reason=remark, model=expression.model)}
+    elif emotion is not None:
+        caption = _with_expression(caption, place, "" if emotion.value == UNSEEN else f"{emotion.value}.")
+        fields = {**fields, name: origin("expert", version, emotion.confidence)}
     return caption, fields
+
+
+def _with_expression(caption: StructuredCaption, place: int, text: str) -> StructuredCaption:
+    subject = caption.subjects[place].model_copy(update={"expression": text})
+    return caption.model_copy(update={"subjects": (*caption.subjects[:place], subject, *caption.subjects[place + 1 :])})
 
 
 def _answered(answer: Answer | None, shot_id: str, model: str) -> tuple[StructuredCaption, Provenance, str, str, str]:

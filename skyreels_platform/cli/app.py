@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from skyreels_platform.cli.captions import captions
+from skyreels_platform.cli.label import label
 from skyreels_platform.cli.options import HomeOption, JsonOption, RecipeOption
 
 app = typer.Typer(
@@ -120,6 +121,7 @@ def thresholds(
 
 
 app.add_typer(captions, name="captions", help="The schema of captions; captions out to upstream's CSV and in from it.")
+app.add_typer(label, name="label", help="The page on which people label shots for the shot expert; labels in from a file and out to one.")
 
 
 @app.command()

@@ -134,15 +134,14 @@ def _embeddings(state: _State) -> Backlog:
 
 
 def _captions(state: _State) -> Backlog:
-    from skyreels_platform.captioning.batches import captions_provenance
-    from skyreels_platform.captioning.exchange import imported_captions
+    from skyreels_platform.captioning.batches import beside_of, captions_provenance
 
-    imported = imported_captions(state.home, state.batch)
+    beside = beside_of(state.home, state.batch, state.recipe.captions)
     columns = ["shot_id", "status", "provenance"]
     stored = {row["shot_id"]: row for row in state.home.ledger.rows("captions", {"batch": state.batch}, columns).to_pylist()}
 
     def is_stale(source: Row) -> bool:
-        own = captions_provenance(source, state.shots, state.recipe.captions, state.recipe.seed, imported)
+        own = captions_provenance(source, state.shots, state.recipe.captions, state.recipe.seed, beside)
         captions = [stored.get(row["shot_id"]) for row in state.shots.get(source["source_id"], [])]
         return any(row is None or row["status"] == "error" or row["provenance"] != own for row in captions)
 

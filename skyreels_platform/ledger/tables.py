@@ -129,6 +129,20 @@ TABLES: dict[str, TableSpec] = {
             reason=_TEXT, text=_TEXT, num_asked=_INT, prompt_tokens=_INT, completion_tokens=_INT, latency_s=_REAL,
         ),
         _table(
+            "labels", "what one labeller says about one field of one shot", "shot_id field labeller", None,
+            shot_id=_TEXT, batch=_TEXT,
+            field=_TEXT,       # shot_type | shot_angle | shot_position | emotion | camera_motion
+            value=_TEXT,
+            grade=_TEXT,       # fine: a person looked at the shot | coarse: brought in number from elsewhere
+            labeller=_TEXT,
+        ),
+        _table(
+            "label_queue", "one shot that people should label, in one round of active learning", "round shot_id", None,
+            round=_INT, position=_INT, shot_id=_TEXT, batch=_TEXT,
+            field=_TEXT,       # whose head was unsure; '' in a round before there were heads
+            guess=_TEXT, confidence=_REAL,  # what that head said
+        ),
+        _table(
             "failures", "one source that one step could not process", "scope source_id", "scope",
             scope=_TEXT,      # '<batch>/<step>'
             source_id=_TEXT, batch=_TEXT, step=_TEXT, reason=_TEXT,

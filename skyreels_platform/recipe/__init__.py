@@ -5,7 +5,7 @@ nearest right key named, impossible values with file, key, value and remedy. `re
 carries a comment saying `paper`, `code` (upstream's published code) or `our choice`.
 """
 
-from skyreels_platform.recipe.captioning import CaptionerTraining, CaptionSettings, EndpointSettings
+from skyreels_platform.recipe.captioning import TRAINED, CaptionerTraining, CaptionSettings, EndpointSettings, LabellingSettings
 from skyreels_platform.recipe.curation import (
     BalanceSettings,
     Bound,
@@ -22,8 +22,8 @@ from skyreels_platform.recipe.training import LaunchSettings, LoraSettings, Phas
 from skyreels_platform.recipe.whole import Recipe
 
 __all__ = [
-    "RECIPES", "BalanceSettings", "Bound", "CaptionSettings", "CaptionerTraining", "CodecSettings", "DatasetSettings",
-    "DurationSettings", "EndpointSettings", "FilmSettings", "LaunchSettings", "LoraSettings", "ModelSettings", "PhaseSettings",
-    "PoolSettings", "QualityBackend", "Recipe", "ShotSettings", "SignalSettings", "StageSettings", "TextSettings",
+    "RECIPES", "TRAINED", "BalanceSettings", "Bound", "CaptionSettings", "CaptionerTraining", "CodecSettings", "DatasetSettings",
+    "DurationSettings", "EndpointSettings", "FilmSettings", "LabellingSettings", "LaunchSettings", "LoraSettings", "ModelSettings",
+    "PhaseSettings", "PoolSettings", "QualityBackend", "Recipe", "ShotSettings", "SignalSettings", "StageSettings", "TextSettings",
     "ValidationSettings", "load_recipe",
 ]  # fmt: skip

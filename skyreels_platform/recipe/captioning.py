@@ -30,6 +30,10 @@ class EndpointSettings(Section):
         return urls
 
 
+TRAINED = "trained"
+"""In place of a folder of heads: the ones that this home's asset `shot_expert` stands at."""
+
+
 class CaptionSettings(Section):
     """Who writes captions (paper 3.2)."""
 
@@ -39,7 +43,10 @@ class CaptionSettings(Section):
     num_frames: Count = 16
     """Frames shown to the model, first and last included."""
     shot_expert: str = ""
-    """Folder of trained heads for shot type, angle and position (captioning.experts.shots); '' leaves them to the captioner."""
+    """`trained`: the heads of the asset `shot_expert` for shot type, angle, position and emotion, once there are any; or a folder of such
+    heads; '' leaves these fields to the captioner."""
+    camera_expert: bool = False
+    """Let the measured camera motion replace the captioner's, where it is known. The backend `rules` has no other."""
     expression: bool = False
     """Ask the captioner's servers about faces too (captioning.experts.expression): one more request per shot with a person or animal."""
     fusion: Literal["template", "llm"] = "template"
@@ -51,13 +58,28 @@ class CaptionSettings(Section):
 
     def identity(self) -> dict[str, Any]:
         """What decides a caption's words: where a server stands and how hard it is worked does not."""
-        names = ("backend", "num_frames", "shot_expert", "expression", "fusion", "field_dropout")
+        names = ("backend", "num_frames", "shot_expert", "camera_expert", "expression", "fusion", "field_dropout")
         values: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.backend == "vllm":
             values["captioner"] = self.captioner.model
         if self.fusion == "llm":
             values["writer"] = self.writer.model
         return values
+
+
+class LabellingSettings(Section):
+    """How the shot expert learns from people's labels (paper 3.2)."""
+
+    features: str = "pixels"
+    """What its heads look at: `pixels`, built in and without weights, or the folder of an image encoder in transformers' layout."""
+    rounds: Count = 5
+    """Of active learning (paper: 5, for the camera's)."""
+    per_round: Count = 100
+    """Shots picked for people in a round."""
+    pool_size: Count = 2000
+    """Shots without a label that a round looks at (paper: 100k)."""
+    min_labels: Count = 20
+    """That a field needs before it gets a head."""
 
 
 class CaptionerTraining(Section):

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from skyreels_platform.recipe.captioning import CaptionerTraining, CaptionSettings
+from skyreels_platform.recipe.captioning import CaptionerTraining, CaptionSettings, LabellingSettings
 from skyreels_platform.recipe.curation import BalanceSettings, DatasetSettings, PoolSettings, ShotSettings, SignalSettings
 from skyreels_platform.recipe.model import CodecSettings, FilmSettings, ModelSettings, TextSettings
 from skyreels_platform.recipe.section import Section
@@ -21,6 +21,8 @@ class Recipe(Section):
     shots: ShotSettings
     signals: SignalSettings = SignalSettings()
     captions: CaptionSettings
+    labelling: LabellingSettings | None = None
+    """None: this recipe teaches no shot expert."""
     captioner: CaptionerTraining | None = None
     """None: this recipe trains no captioner of its own."""
     pools: dict[Literal["256p", "360p", "540p", "sft_540p"], PoolSettings]

@@ -21,6 +21,8 @@ class Said:
     value: str
     confidence: float
     """0..1."""
+    remark: str = ""
+    """What else is to be known about it."""
 
 
 class Expert(Protocol):
@@ -43,5 +45,5 @@ def replace_fields(
     for expert in experts:
         said = expert.look(frames)
         caption = caption.model_copy(update={field: entry.value for field, entry in said.items()})
-        fields = {**fields, **{field: origin("expert", expert.version, entry.confidence) for field, entry in said.items()}}
+        fields = {**fields, **{field: origin("expert", expert.version, entry.confidence, entry.remark) for field, entry in said.items()}}
     return caption, fields

@@ -1,10 +1,10 @@
-"""Shot type, angle and position from frozen features and one small trainable head per field (paper 3.2: shot captioner).
+"""Shot type, angle, position and emotion from frozen features and one small trainable head per field (paper 3.2: shot captioner).
 
 Two stages, as in the paper: coarse labels in number (web images there), then few careful ones. The head is a linear classifier over the
 mean and the spread of the features of a shot's frames; it trains in seconds on a CPU, which is what makes rounds of labelling practical.
 
-The features are whatever turns pictures into vectors: an image encoder in production (`features` of the constructor), or `pixels`,
-built in and without weights: gradients by direction and place, and where skin-like and dark parts lie. Those tell large from small and
+The features are whatever turns pictures into vectors: an image encoder in production (`experts.encoder`), or `pixels`, built in and
+without weights: gradients by direction and place, and where skin-like and dark parts lie. Those tell large from small and
 high from low in drawn scenes; do not expect the paper's 82, 79 and 93 % of them.
 """
 
@@ -20,12 +20,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from skyreels_platform.captioning.experts import Said
+from skyreels_platform.captioning.experts.expression import EMOTIONS, UNSEEN
 from skyreels_platform.captioning.schema import OPTIONS
 from skyreels_platform.ledger.provenance import hash_json
 
 Features = Callable[[np.ndarray], np.ndarray]
 """Frames (F, H, W, 3) uint8 RGB -> vectors (F, D)."""
 
+_OPTIONS = {**OPTIONS, "emotion": (*EMOTIONS, UNSEEN)}
 SURE = 0.6  # our choice: below, the captioner's word stays
 _GRID, _DIRECTIONS, _SIDE = 6, 8, 96
 _COARSE = {"learning_rate": 0.05, "epochs": 60}
@@ -49,11 +51,11 @@ def pixels(frames: np.ndarray) -> np.ndarray:
 
 
 class ShotExpert:
-    """An Expert for shot_type, shot_angle and shot_position. Untrained fields stay unsaid."""
+    """An Expert for shot_type, shot_angle and shot_position, which also names an emotion. Untrained fields stay unsaid."""
 
-    def __init__(self, features: Features = pixels, *, features_name: str = "pixels-1") -> None:
-        """features_name: id of the encoder; part of the version."""
-        self._features, self._features_name = features, features_name
+    def __init__(self, features: Features = pixels, features_name: str = "pixels-1", *, source: str = "pixels") -> None:
+        """features_name: id of the encoder; part of the version. source: what `features_by_name` makes the features of."""
+        self._features, self._features_name, self._source = features, features_name, source
         self.heads: dict[str, nn.Linear] = {}
         self._scale: dict[str, torch.Tensor] = {}
 
@@ -73,7 +75,7 @@ class ShotExpert:
 
         ValueError for a field or label that the schema does not have. Classes weigh the same however many labels they have.
         """
-        options = _options(field)
+        options = options_of(field)
         if wrong := sorted(set(labels) - set(options)):
             raise ValueError(f"{field}: label {wrong[0]!r}; allowed: {', '.join(options)}")
         torch.manual_seed(seed)
@@ -101,29 +103,36 @@ class ShotExpert:
 
     def look(self, frames: np.ndarray) -> Mapping[str, Said]:
         """See Expert."""
+        return {field: entry for field, entry in self.all_said(frames).items() if field in OPTIONS}
+
+    def all_said(self, frames: np.ndarray) -> dict[str, Said]:
+        """Of every head that is sure, `emotion` among them, which is a subject's and no field of the shot."""
         vector = self.vector(frames)[None]
         said = {}
         for field in self.heads:
             found = self.probabilities(field, vector)[0]
             if found.max() >= SURE:
-                said[field] = Said(value=_options(field)[int(found.argmax())], confidence=float(found.max()))
+                said[field] = Said(value=options_of(field)[int(found.argmax())], confidence=float(found.max()))
         return said
 
     def save(self, folder: Path) -> None:
         """Weights (safetensors) and what they belong to."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.contiguous() for name, tensor in self._tensors().items()}, folder / "heads.safetensors")
-        about = {"features": self._features_name, "options": {field: _options(field) for field in self.heads}}
+        about = {"features": self._features_name, "source": self._source, "options": {field: options_of(field) for field in self.heads}}
         (folder / "heads.json").write_text(json.dumps(about), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, features: Features = pixels) -> "ShotExpert":
-        """Read what `save` wrote. ValueError if the heads were trained for other options."""
+    def load(cls, folder: Path) -> "ShotExpert":
+        """Read what `save` wrote. ValueError if the heads were trained for other options or on other features."""
         about = json.loads((folder / "heads.json").read_text(encoding="utf-8"))
-        expert = cls(features, features_name=about["features"])
+        features, name = features_by_name(about["source"])
+        if name != about["features"]:
+            raise ValueError(f"{folder}: trained on {about['features']}, but {about['source']} now is {name}; train it again")
+        expert = cls(features, name, source=about["source"])
         tensors = load_file(folder / "heads.safetensors")
         for field, options in about["options"].items():
-            if tuple(options) != tuple(_options(field)):
+            if tuple(options) != tuple(options_of(field)):
                 raise ValueError(f"{folder}: {field} was trained for {options}; train it again")
             weight = tensors[f"{field}.weight"]
             expert.heads[field] = nn.Linear(weight.shape[1], weight.shape[0])
@@ -148,7 +157,18 @@ def load_expert(folder: str) -> ShotExpert:
     return ShotExpert.load(Path(folder))
 
 
-def _options(field: str) -> tuple[str, ...]:
-    if field not in OPTIONS:
-        raise ValueError(f"no field {field!r}; known: {', '.join(OPTIONS)}")
-    return OPTIONS[field]
+@cache
+def features_by_name(source: str) -> tuple[Features, str]:
+    """Features and their id: `pixels`, or the folder of an image encoder."""
+    if source == "pixels":
+        return pixels, "pixels-1"
+    from skyreels_platform.captioning.experts.encoder import load_encoder  # loads a model
+
+    return load_encoder(source)
+
+
+def options_of(field: str) -> tuple[str, ...]:
+    """What a head of this field may say, in its order. ValueError for a field that no head learns."""
+    if field not in _OPTIONS:
+        raise ValueError(f"no field {field!r}; known: {', '.join(_OPTIONS)}")
+    return _OPTIONS[field]

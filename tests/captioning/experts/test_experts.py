@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skyreels_platform.captioning.experts import Said, replace_fields
-from skyreels_platform.captioning.experts.active import learn, pick, uncertainty
+from skyreels_platform.captioning.experts.active import pick, uncertainty
 from skyreels_platform.captioning.experts.expression import Expression, expression_request, parse_expression, subject_of
 from skyreels_platform.captioning.experts.shots import ShotExpert, pixels
 from skyreels_platform.captioning.origin import origin
@@ -117,39 +117,6 @@ def test_the_doubtful_of_every_class_are_picked() -> None:
     assert sorted(pick(ids, probabilities, 99)) == ids
     with pytest.raises(ValueError, match="5 ids for 6 predictions"):
         pick(ids[:5], probabilities, 1)
-
-
-def test_five_rounds_ask_for_what_helps(drawn: Any) -> None:
-    """A pool in which two kinds are rare: balanced picks find them, as many labels drawn in order do not."""
-    vectors, labels, held_out, truth = drawn
-    truth_of = {f"{place:03d}": label for place, label in enumerate(labels)}
-    rare = [key for key, label in truth_of.items() if label != "long_shot"][::4]
-    pool = {key: vectors[int(key)] for key, label in truth_of.items() if label == "long_shot" or key in rare}
-    first = {next(key for key in pool if truth_of[key] == kind): kind for kind in SIZES}
-
-    def run(choose: Any) -> tuple[dict[str, str], list[Any]]:
-        expert = ShotExpert()
-
-        def train(inputs: np.ndarray, known: list[str]) -> None:
-            expert.heads.clear()
-            expert.train("shot_type", inputs, known, seed=0)
-
-        return learn(
-            pool, first, train=train, predict=lambda inputs: expert.probabilities("shot_type", inputs), label=choose, per_round=4,
-            measure=lambda: accuracy(expert, held_out, truth),
-        )  # fmt: skip
-
-    known, history = run(lambda asked: {key: truth_of[key] for key in asked})
-    assert [round_.num_labels for round_ in history] == [7, 11, 15, 19, 23]
-    assert all(truth_of[key] == label for key, label in known.items())
-    assert len({key for round_ in history for key in round_.asked}) == 20, "nobody is asked twice about one thing"
-    share = 1 - history[-1].per_class["long_shot"] / len(known)
-    assert share > len(rare) / len(pool), "rare kinds are asked about more often than they are there"
-    assert history[-1].accuracy is not None
-    assert history[0].accuracy is not None
-    assert history[-1].accuracy >= history[0].accuracy - 0.05
-    silent, rounds = run(lambda asked: {})
-    assert (silent, len(rounds)) == (first, 5), "people who do not answer change nothing"
 
 
 ANSWER = {
