@@ -17,6 +17,7 @@ def serve(make: Callable[[Guard], Starlette], *, host: str, port: int, token: st
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen()  # who opens the address at once waits instead of being refused
         except OSError as error:
             raise SkyreelsError(f"cannot listen on {host} port {port}: {error.strerror}; name another with --port") from error
         guard = Guard(host, listening.getsockname()[1], token)
