@@ -39,8 +39,22 @@ def build_engine(model: nn.Module, spec: TrainSpec, ranks_per_clip: int = 1) -> 
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=spec.learning_rate, weight_decay=spec.weight_decay, betas=(0.9, 0.99))
     clips = spec.batch_size * ranks_per_clip // torch.distributed.get_world_size()
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(spec, clips))  # type: ignore[arg-type]
+    config = deepspeed_config(spec, clips)
+    if spec.zero_stage == 3:
+        _shard(model, config, spec)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)  # type: ignore[arg-type]
     return engine
+
+
+def _shard(model: nn.Module, config: dict[str, Any], spec: TrainSpec) -> None:
+    """Leave each rank its part of every parameter, one after another: `initialize` would first make a copy of all of them in bf16."""
+    import deepspeed
+
+    dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
+    init = deepspeed.zero.Init(module=nn.Module(), config_dict_or_path=config, dtype=dtype)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+        init._convert_to_zero_parameters([parameter])
 
 
 def deepspeed_config(spec: TrainSpec, clips_per_rank: int) -> dict[str, Any]:

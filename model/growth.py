@@ -18,16 +18,17 @@ from model.transformer import SkyReelsTransformer, TransformerConfig
 
 _FPS = ("fps_embedding.", "fps_projection.")
 _FLAG = "inject_sample_info"
+_BIAS = "condition_embedder.time_proj.bias"
 _INDEX_24 = 1  # row of the embedding: 16 -> 0, everything else -> 1 (code)
 
 
-def grow(parent: str | Path, config: Mapping[str, Any]) -> SkyReelsTransformer:
-    """A model of `config` with the weights of a checkpoint folder in diffusers' layout.
+def grow(parent: str | Path, config: Mapping[str, Any], dtype: torch.dtype | None = torch.float32) -> SkyReelsTransformer:
+    """A model of `config` with the weights of a checkpoint folder in diffusers' layout; dtype as for `from_pretrained`.
 
     ValueError if the two differ in anything but an FPS embedding that only the parent has.
     """
     wanted = TransformerConfig.from_dict(config)
-    model = SkyReelsTransformer.from_pretrained(parent)
+    model = SkyReelsTransformer.from_pretrained(parent, dtype)
     is_dropped = model.config.inject_sample_info and not wanted.inject_sample_info
     have = asdict(replace(model.config, inject_sample_info=False) if is_dropped else model.config)
     if wrong := [f"{key} {have[key]}, not {value}" for key, value in asdict(wanted).items() if have[key] != value]:
@@ -48,7 +49,9 @@ def removed_parameters(parent: str | Path, config: Mapping[str, Any]) -> list[st
 @torch.no_grad()
 def _without_fps(model: SkyReelsTransformer, config: TransformerConfig) -> SkyReelsTransformer:
     constant = model.fps_projection(model.fps_embedding.weight[_INDEX_24])
-    smaller = SkyReelsTransformer(config)
-    smaller.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith(_FPS)}, strict=True)
-    smaller.condition_embedder.time_proj.bias += constant
+    with torch.device("meta"):
+        smaller = SkyReelsTransformer(config)
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith(_FPS)}
+    weights[_BIAS] = weights[_BIAS] + constant
+    smaller.load_state_dict(weights, strict=True, assign=True)
     return smaller

@@ -114,8 +114,10 @@ class Stage:
             "communication": weight * min(BUCKET, total) if spec.zero_stage else 0.0, largest: passing[largest],
         }  # fmt: skip
         text = {"captions' features": float(self.text_bytes)}
-        # a start holds the whole model in float32 on every rank's host, twice where master weights are made apart from it
-        start = {"start (until the engine is built)": 4.0 * total * (2 if weight == 2 else 1)}
+        # a start holds the whole model in float32 on every rank's host, twice where master weights are made apart from it; under ZeRO 3
+        # it is mapped from files, and only what starts from random weights is whole in rank 0's memory
+        whole_models = float(not spec.parent_dir) if spec.zero_stage == 3 else 2.0 if weight == 2 else 1.0
+        start = {"start (until the engine is built)": 4.0 * total * whole_models}
         host = {"activations": float(step.host), **saved, **text, **start} if spec.accelerator == "cuda" else {}
         if spec.accelerator == "cpu":
             device |= {**saved, **text}

@@ -84,7 +84,9 @@ class Trainer:
         # bf16 rounds the weights that the engine is built from; the fp32 master weights start from what was read
         exact = None
         if spec.dtype != "float32":
-            exact = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+            exact = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+            if spec.zero_stage < 3:
+                exact = {name: value.clone() for name, value in exact.items()}  # else they are mapped files
         self.engine = build_engine(model, spec, shared)
         start_optimizer(self.engine, self.step, ema=spec.ema_decay > 0, weights=exact)
         if resume:

@@ -192,10 +192,11 @@ class SkyReelsTransformer(nn.Module):
         return model
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype | None = torch.float32) -> Self:
         """From config.json and the safetensors files of a folder, in diffusers' or the original layout. Every key must match.
 
-        Holds the model and one tensor more at a time: it is built without memory and takes each weight as it is read.
+        Holds the model and one tensor more at a time: it is built without memory and takes each weight as it is read. With dtype None
+        the weights stay in the files, mapped, as they are stored: whoever reads them pays, and all processes of a machine share it.
         """
         folder = Path(folder)
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -313,8 +314,8 @@ class SkyReelsTransformer(nn.Module):
         return None if embedder is None else embedder(image)
 
 
-def _read_weights(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All tensors of a folder's safetensors files, copied out of the files and converted."""
+def _read_weights(folder: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """All tensors of a folder's safetensors files, copied out of the files and converted, or mapped with dtype None."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise FileNotFoundError(f"no .safetensors file in {folder}")
@@ -323,5 +324,7 @@ def _read_weights(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             if twice := sorted(set(file.keys()) & set(state)):
                 raise ValueError(f"{path.name} repeats weights of other files, such as {twice[0]}; keep one variant in {folder}")
-            state |= {name: file.get_tensor(name).to(dtype, copy=True) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
+                tensor = file.get_tensor(name)
+                state[name] = tensor if dtype is None else tensor.to(dtype, copy=True)
     return state
