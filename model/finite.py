@@ -25,7 +25,7 @@ class FiniteSteps:
 
     def step(self, mean_loss: float) -> float | None:
         """Change the weights; `mean_loss` is the mean over all ranks. Returns the gradient's norm, None if the step was refused."""
-        own = None if hasattr(self._engine.optimizer, "_global_grad_norm") else self._norm()
+        own = None if self._engine.zero_optimization() else self._norm()
         self._refused = not (math.isfinite(mean_loss) and (own is None or math.isfinite(own)))
         self._engine.step()
         norm = own if own is not None else float(self._engine.get_global_grad_norm())

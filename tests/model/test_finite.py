@@ -16,6 +16,9 @@ class Engine:
         self.module = nn.Linear(3, 2)
         self.optimizer = torch.optim.AdamW(self.module.parameters(), lr=0.1, weight_decay=0.1)
 
+    def zero_optimization(self) -> bool:
+        return False
+
     def step(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
         self.optimizer.step()
