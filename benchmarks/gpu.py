@@ -1,7 +1,7 @@
 """What a GPU makes of the model: bf16 training at 540P beside diffusers, memory of a 14B block, kernels and their choice.
 
-    python -m benchmarks.gpu                        # one CUDA device; about three minutes on an H200
-    python -m benchmarks.gpu --parts utilization    # kernels, utilization, blocks, causal or profile, comma-separated
+    python -m benchmarks.gpu                        # one CUDA device; about five minutes on an H200
+    python -m benchmarks.gpu --parts utilization    # kernels, utilization, peer, blocks, causal or profile, comma-separated
 
 51,000 tokens: 97 frames of 544 x 960. Times are medians of steps after two that compile and choose kernels. Model FLOPs are those of
 matrix products and attention, forward and twice that backward; what is recomputed does not count (model.flops).
@@ -48,34 +48,37 @@ def kernels() -> None:
 
 
 def utilization() -> None:
-    """A training step of the 1.3B model, one clip, one level per frame, and diffusers' with its own checkpointing."""
-    config = CONFIGS["1.3b"]
-    peak = device_peak(torch.device("cuda"))
-    flops = training_flops(config, (config.in_channels, FRAMES, ROWS, COLUMNS), TEXT)
-
-    def row(name: str, network: nn.Module, side: str) -> None:
-        try:
-            seconds, memory = _step(network, side)
-        except torch.OutOfMemoryError:
-            print(f"  {name:<44} does not fit", flush=True)
-            return
-        share = f"{100 * flops / seconds / peak:>5.1f} % of {peak / 1e12:.0f}" if peak else "peak unknown"
-        print(f"  {name:<44}{seconds:>7.2f} s  {flops / seconds / 1e12:>4.0f} TFLOPS {share}  {memory / 2**30:>6.1f} GiB", flush=True)
-
+    """A training step of the 1.3B model, one clip, one level per frame."""
     with torch.device("cuda"):
-        model = trained(config).to(_DTYPE)
+        model = trained(CONFIGS["1.3b"]).to(_DTYPE)
     for recomputed in ("all_but_attention", "all", "none"):
         model.recomputed = recomputed
-        row(f"ours, recomputed: {recomputed}", model, "ours")
+        _row(f"ours, recomputed: {recomputed}", model, "ours")
         torch.cuda.empty_cache()
     model.recomputed = "all_but_attention"
     with torch.compiler.set_stance("force_eager"):
-        row("the same, small steps not compiled", model, "ours")
+        _row("the same, small steps not compiled", model, "ours")
+
+
+def peer_step() -> None:
+    """The same step by diffusers' class with its own checkpointing."""
     with torch.device("cuda"):
-        network = peer(model).to(_DTYPE)
-    del model
+        network = peer(trained(CONFIGS["1.3b"])).to(_DTYPE)
     network.enable_gradient_checkpointing()  # type: ignore[operator]
-    row("diffusers, gradient checkpointing", network, "diffusers")
+    _row("diffusers, gradient checkpointing", network, "diffusers", rounds=1, warm=1)
+
+
+def _row(name: str, network: nn.Module, side: str, rounds: int = 3, warm: int = 2) -> None:
+    config = CONFIGS["1.3b"]
+    peak = device_peak(torch.device("cuda"))
+    flops = training_flops(config, (config.in_channels, FRAMES, ROWS, COLUMNS), TEXT)
+    try:
+        seconds, memory = _step(network, side, rounds, warm)
+    except torch.OutOfMemoryError:
+        print(f"  {name:<44} does not fit", flush=True)
+        return
+    share = f"{100 * flops / seconds / peak:>5.1f} % of {peak / 1e12:.0f}" if peak else "peak unknown"
+    print(f"  {name:<44}{seconds:>7.2f} s  {flops / seconds / 1e12:>4.0f} TFLOPS {share}  {memory / 2**30:>6.1f} GiB", flush=True)
 
 
 def blocks() -> None:
@@ -152,7 +155,7 @@ def _step(network: nn.Module, side: str, rounds: int = 3, warm: int = 2) -> tupl
 
 
 _PARTS: dict[str, Callable[[], None]] = {
-    "kernels": kernels, "utilization": utilization, "blocks": blocks, "causal": causal, "profile": profile,
+    "kernels": kernels, "utilization": utilization, "peer": peer_step, "blocks": blocks, "causal": causal, "profile": profile,
 }  # fmt: skip
 
 
@@ -160,7 +163,7 @@ def main() -> None:
     """Run the parts asked for and print their tables."""
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description="Measure the model on a GPU.")
-    parser.add_argument("--parts", default="kernels,utilization,blocks,causal", help="comma-separated: " + ", ".join(_PARTS))
+    parser.add_argument("--parts", default="kernels,utilization,peer,blocks,causal", help="comma-separated: " + ", ".join(_PARTS))
     parts = parser.parse_args().parts.split(",")
     if not torch.cuda.is_available():
         print("no CUDA device here: nothing was measured")

@@ -39,10 +39,12 @@ def generate(spec: dict[str, Any]) -> None:
         # a full-sequence model has the same config and loads without complaint, then fails as colour blocks after some seconds
         raise ValueError(f"{checkpoint} is a {kind} model; films need a diffusion_forcing one")
     torch.set_num_threads(spec["threads"])
-    dtype = torch.float32 if spec["device"] == "cpu" else torch.bfloat16  # code: upstream samples in bf16
-    model = SkyReelsTransformer.from_pretrained(checkpoint / "transformer", dtype).eval().to(spec["device"])
-    codec = build_codec(**spec["codec"])
-    text = build_text_encoder(**spec["text"]).encode([spec["prompt"], ""])
+    device = spec["device"]
+    # the text encoder is larger than a small model: it is gone before the next one comes
+    text = build_text_encoder(**spec["text"], device=device).encode([spec["prompt"], ""])
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16  # code: upstream samples in bf16
+    model = SkyReelsTransformer.from_pretrained(checkpoint / "transformer", dtype).eval().to(device)
+    codec = build_codec(**spec["codec"], device=device)
 
     written = 0.0
 

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -15,12 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from model.attention import attention, flex_block_causal, piecewise_block_causal
+from model.codec import DctCodec
 from model.configs import CONFIGS
 from model.fused import LinearOfGelu, RotaryNorm, gated_add, modulated_norm
 from model.memory import Stage
+from model.sampler import FilmPlan, sample_film
 from model.spec import TrainSpec
 from model.transformer import SkyReelsTransformer
-from tests.model.tiny_run import TRANSFORMER, make_latents, make_spec
+from tests.model.tiny_run import TRANSFORMER, free_port, make_latents, make_spec
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -118,10 +121,26 @@ def test_a_step_in_float32_is_the_cpu_s(recomputed: Any) -> None:
         close(ours, theirs, 2e-3)  # some gradients are differences of large numbers
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_film_of_two_windows(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = SkyReelsTransformer.from_config({**TRANSFORMER, "in_channels": 16, "out_channels": 16}).to("cuda", dtype).eval()
+    nn.init.normal_(model.proj_out.weight, std=0.1)
+    plan = FilmPlan(
+        num_frames=29, height=32, width=48, base_num_frames=17, overlap_history=5, num_steps=4, shift=2.0, guidance_scale=3.0, ar_step=2,
+        block_size=1, addnoise_condition=20, fps=24, seed=5,
+    )  # fmt: skip
+    films = [sample_film(model, DctCodec(16), randn(5, 8, seed=1), torch.zeros(5, 8), plan) for _ in range(2)]
+    assert films[0].shape == (1, 3, 29, 32, 48)
+    assert films[0].isfinite().all()
+    close(films[0], films[1], 1e-3 if dtype == torch.float32 else 0.05)  # a seed decides, up to the kernels' order of sums
+
+
 def train(run_dir: Path) -> dict[str, Any]:
     """One rank, to the end of its spec; the result file."""
     command = [sys.executable, "-W", "ignore", "-m", "model.train", "--spec", str(run_dir / "spec.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "MASTER_PORT": str(free_port())}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((run_dir / "result.json").read_text())
 
