@@ -175,13 +175,18 @@ def _report(made: list[Any], owner: dict[str, str], results: list[MatchResult], 
 
 
 def _scenes(count: int, seed: int) -> Iterator[Clip]:
-    """Scenes and other takes of them: another subject's path, another camera, another set."""
+    """Scenes and other takes of them: another subject's path, another camera, another set.
+
+    Every twelfth scene has the same cast, ground and camera: then directions are at least 18 degrees apart, also from the other takes'
+    reversed ones. Drawn freely, two of them may differ by a degree and a sixth in size: the one is a crop of the other then, and whoever
+    calls them copies is right.
+    """
     cameras = {"static": 0.0, "pan_left": 0.12, "tilt_up": 0.12, "zoom_in": 0.12, "roll_clockwise": 6.0, "handheld": 0.06}
     for number in range(count):
         generator = np.random.default_rng((3, number + 1000 * seed))
         motion = list(cameras)[number % 6]
         kind = ("texture", "texture", "gradient", "plain")[number % 4]
-        turn = generator.uniform(0, 2 * np.pi)
+        turn = (number // 12 % 4 + generator.uniform(0, 0.6)) * np.pi / 4 + np.pi * generator.integers(2)
         speed = generator.uniform(0.15, 0.3)
         subject = Subject(
             colour=list(COLOURS)[number % 4], shape=SHAPES[number % 3], size=float(generator.uniform(0.3, 0.45)),

@@ -20,11 +20,11 @@ from skyreels_platform.curation.fingerprint import COLOUR_SIDE, DIMENSIONS, Fing
 from skyreels_platform.curation.tracks import Track
 from skyreels_platform.ledger.provenance import hash_json
 
-INDEX_FROM = 20_000
-"""Descriptors below which a search looks at all of them, which takes milliseconds."""
+INDEX_FROM = 4_000
+"""Descriptors below which a search looks at all of them, which costs as much as a look into PROBES cells then."""
 GROWTH = 2
 """Times the rows of the last training after which the index is trained anew."""
-CELL_ROWS = 500
+CELL_ROWS = 200
 """Descriptors per cell of the index after a training; it has twice as many before the next."""
 PROBES = 12
 """Cells that one search looks into."""

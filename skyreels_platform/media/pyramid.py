@@ -8,6 +8,7 @@ matrix and range tags.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -202,6 +203,7 @@ def _middle(plane: np.ndarray) -> np.ndarray:
     return plane[top : top + NATIVE, left : left + NATIVE]
 
 
+@cache
 def _to_rgb(weights: tuple[float, float], is_full: bool) -> np.ndarray:
     """(3, 4) matrix from Y, Cb, Cr and 1 to R, G, B, all 0 to 255."""
     red, blue = weights
