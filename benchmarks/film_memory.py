@@ -1,10 +1,10 @@
 """Memory of the curation pass over a long film: the peak of the worker that decodes it, and how it grows from hour to hour.
 
-    python -m benchmarks.film_memory [--minutes 120] [--height 1080]
+    python -m benchmarks.film_memory [VIDEO] [--minutes 120] [--height 1080]
 
-The film is 20 s of footage (as in benchmarks/curation.py) whose packets are repeated until it is long enough, so it is cut into some
-1,800 shots in two hours. It is measured as `skyreels run` does it: in a bounded child process, without TransNetV2 (torch alone takes 0.4
-GB, whatever the length).
+The film is VIDEO, or 20 s of footage as in benchmarks/curation.py, whose packets are repeated until it is long enough; two hours of that
+footage are some 1,800 shots. It is measured as `skyreels run` does it: in a bounded child process, without TransNetV2 (torch alone takes
+0.4 GB, whatever the length).
 """
 
 import argparse
@@ -93,11 +93,12 @@ def watched(path: Path) -> tuple[list[tuple[float, float]], dict[str, int]]:
 def main() -> None:
     """Print the peak, and the growth between the first and the last quarter of the time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", nargs="?", type=Path, help="h264 file of 25 frames a second; default: made now")
     parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--height", type=int, default=1080)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        clip, film = make_clip(Path(folder)), Path(folder) / "film.mp4"
+        clip, film = options.video or make_clip(Path(folder)), Path(folder) / "film.mp4"
         if options.height != 1080:
             small = Path(folder) / "small.mp4"
             reduced(clip, small, options.height)

@@ -11,6 +11,8 @@ the lines of a lattice."""
 SAME_BLOCK = 0.75, 0.04
 """Pixels of a still, and share of a block, by which the block of a mosaic may seem to change; patterns of the scene that pass for
 lattices do so at another size in every still."""
+LASTS = 0.4
+"""Share of the stills that must show blocks of one size: large ones in motion are spoiled by the codec now and then."""
 FINEST = 14.0
 """Pixels: larger blocks of the unscaled middle are found in the whole, reduced picture."""
 
@@ -35,7 +37,7 @@ def _mosaics(luma: np.ndarray, largest: float = LARGEST) -> list[Lattice]:
 
 
 class Mosaic(Signal):
-    """Share of the frame that is pixelated, median over the stills; 0 unless half of them show it, in blocks of one size.
+    """Share of the frame that is pixelated, median over the stills that show it; 0 unless two fifths do, in blocks of one size.
 
     Blocks of 4 to 48 pixels of the source are found as a lattice of even, square cells with a step between them; it may move.
     Where stills are reduced (sources of 720 lines and more) blocks below 3 pixels of the still are seen in its unscaled middle
@@ -81,14 +83,15 @@ class Mosaic(Signal):
         return self._typical()[1]
 
     def _typical(self) -> tuple[float, list[Region]]:
-        """Of the still in the middle when all are ordered by their share."""
+        """Of the still in the middle when those that show it are ordered by their share."""
         groups = [
             [(share, regions) for share, others, regions in self._found if any(self._is_same(block, other) for other in others)]
             for _, blocks, _ in self._found for block in blocks
         ]  # fmt: skip
         found = max(groups, key=len, default=[])
-        place = len(found) - (self._num_stills + 1) // 2
-        return sorted(found, key=lambda one: one[0])[place] if place >= 0 else (0.0, [])
+        if not found or len(found) < LASTS * self._num_stills:
+            return 0.0, []
+        return sorted(found, key=lambda one: one[0])[len(found) // 2]
 
     def _is_same(self, block: float, other: float) -> bool:
         pixels, share = SAME_BLOCK
