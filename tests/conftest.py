@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy or torch is imported, and for fixtures that outlive a test: waiting threads spin
 
 
 _LONG = {"tests/test_end_to_end.py": "micro", "tests/test_kill.py": "micro", "tests/training/test_healing.py": "healing"}
@@ -53,7 +54,6 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "yes")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a torch imported later, or in a child, starts with one thread
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
 

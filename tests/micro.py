@@ -1,6 +1,6 @@
 """The smallest whole recipe and its footage, and the command line on it: footage to film in about a minute of two processes' time.
 
-`whole_home` runs `skyreels demo` once per test session; `data_home` is a copy of what it made up to the latents.
+`whole_home` runs `skyreels demo` once per test session; `data_home` is a copy of what it made up to the latents or to some stage.
 """
 
 import json
@@ -33,7 +33,6 @@ KILLED = ("pretrain_256p", "diffusion_forcing")
 def num_steps(stage: str) -> int:
     """Optimizer steps of a stage in the micro recipe."""
     return NUM_STEPS if stage in KILLED else BRIEF
-
 
 
 _CHANGES: dict[str, dict[str, Any]] = {
@@ -120,16 +119,23 @@ class Micro:
     def home(self) -> Home:
         return open_home(str(self.root))
 
-    def data_home(self, root: Path) -> Home:
-        """A copy of the home as it was before the first training stage."""
+    def data_home(self, root: Path, stages: tuple[str, ...] = ()) -> Home:
+        """A copy of the home as it was before the first training stage, or after the last of these first ones."""
         shutil.copytree(self.root, root)
-        tables = (f"ledger/{name}.lance" for name in ("checkpoints", "seen", "films", "current"))
-        for made in ("store/checkpoints", "store/films", "work/runs", "work/films", *tables):
+        for table in ("checkpoints", "seen", "films", "current"):
+            shutil.rmtree(root / f"ledger/{table}.lance")
+        undone = [stage for stage in STAGES if stage not in stages]
+        for made in ("store/films", "work/films", *(f"store/checkpoints/{stage}" for stage in undone)):
             shutil.rmtree(root / made)
+        for run in (run for stage in undone for run in root.glob(f"work/runs/{stage}-*")):
+            shutil.rmtree(run)
         home = open_home(str(root))
-        for dataset in DATASETS:
-            for name in (f"dataset_{dataset}", f"latents_{dataset}"):
-                set_current(home.ledger, name, get_current(self.home.ledger, name))
+        for stage in stages:
+            row = self.home.ledger.rows("checkpoints", {"stage": stage})
+            home.ledger.merge("checkpoints", row)
+            home.ledger.merge("seen", self.home.ledger.rows("seen", {"checkpoint_id": row["checkpoint_id"][0].as_py()}))
+        for name in (*(f"{kind}_{dataset}" for dataset in DATASETS for kind in ("dataset", "latents")), *stages):
+            set_current(home.ledger, name, get_current(self.home.ledger, name))
         return home
 
 

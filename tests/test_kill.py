@@ -1,8 +1,8 @@
 """SIGKILL anywhere: the result of an uninterrupted run, no process left, no half-written file read.
 
 What trains is replaced by the command itself; the command is run again. The number in a test's id seeds its moments. The quick tests
-start from the data chain's result and kill inside one training stage; the slow ones kill every kind of process at several moments, the
-demo from its very start on. Faults of ranks in all their kinds: tests/training/test_healing.py.
+start from the result of the data chain or of the stages before and kill inside one training stage; the slow ones kill every kind of
+process at several moments, the demo from its very start on. Faults of ranks in all their kinds: tests/training/test_healing.py.
 """
 
 import json
@@ -23,7 +23,7 @@ from resources.home import open_home
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.tables import TABLES
 from skyreels_platform.training.supervisor import incidents_of
-from tests.micro import BIN, NUM_STEPS, ROOT, Micro, processes_of, result_of, whole_home
+from tests.micro import BIN, NUM_STEPS, ROOT, STAGES, Micro, processes_of, result_of, whole_home
 
 _LAST_MOMENT = NUM_STEPS - 4  # logged steps; later the run might be over before the signal arrives
 _WAIT_S = 150.0
@@ -210,14 +210,15 @@ def test_a_killed_dagster_step(seed: int, micro: Micro, victim: Callable[..., Vi
 # ---- the demo itself -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [31, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (32, 33))])
-def test_a_demo_killed_while_training(seed: int, micro: Micro, victim: Callable[..., Victim]):
+@pytest.mark.parametrize(
+    ("stage", "seed"),
+    [("diffusion_forcing", 31), *(pytest.param("pretrain_256p", seed, marks=pytest.mark.slow) for seed in (32, 33))],
+)
+def test_a_demo_killed_while_training(stage: str, seed: int, micro: Micro, victim: Callable[..., Victim]):
     command = victim("skyreels", "demo", "--source", str(micro.footage))
-    home = micro.data_home(command.root)
-    chance = random.Random(seed)
-    stage = chance.choice(["pretrain_256p", "diffusion_forcing"])
+    home = micro.data_home(command.root, STAGES[: STAGES.index(stage)])
     process = command.start()
-    wait_for_step(command, stage, chance.randint(1, _LAST_MOMENT))
+    wait_for_step(command, stage, random.Random(seed).randint(1, _LAST_MOMENT))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert_nothing_runs(command.root)
