@@ -18,7 +18,7 @@ from tests.micro import DATASETS, STAGES, Micro, micro_values, num_steps, result
 BATCH_ASSETS = ("source_videos", "shots", "scores", "captions")
 
 
-pytestmark = pytest.mark.timeout(900)  # the first test waits for the one whole run: a minute, or several beside other work
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for the one whole run: a minute, or many beside other work
 
 
 @pytest.fixture(scope="module")

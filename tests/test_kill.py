@@ -27,10 +27,10 @@ from tests.micro import BIN, NUM_STEPS, ROOT, STAGES, Micro, processes_of, resul
 
 _LAST_MOMENT = NUM_STEPS - 4  # logged steps; later the run might be over before the signal arrives
 _WAIT_S = 150.0
-_FINISH_S = 600.0  # a loaded machine
+_FINISH_S = 1500.0  # a loaded machine
 
 
-pytestmark = pytest.mark.timeout(900)  # the first test waits for the one whole run: a minute, or several beside other work
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for the one whole run: a minute, or many beside other work
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +230,6 @@ def test_a_demo_killed_while_training(stage: str, seed: int, micro: Micro, victi
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [41, 42])
 def test_a_demo_killed_again_and_again_from_its_start(seed: int, micro: Micro, victim: Callable[..., Victim]):
     """Every life is a random time, measured on this machine against the time that an uninterrupted demo takes."""
@@ -259,7 +258,6 @@ def test_a_demo_killed_again_and_again_from_its_start(seed: int, micro: Micro, v
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [51, 52])
 def test_a_demo_killed_together_with_its_supervisor(seed: int, micro: Micro, victim: Callable[..., Victim]):
     command = victim("skyreels", "demo", "--source", str(micro.footage))
