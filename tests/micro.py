@@ -112,7 +112,7 @@ class Micro:
         self.root = folder / "home"
         self.options = ("--home", self.root, "--recipe", self.recipe)
         started = time.monotonic()
-        self.demo_output = skyreels("demo", "--source", self.footage, *self.options, timeout_s=1500).stdout  # a minute, unless others want the cores
+        self.demo_output = skyreels("demo", "--source", self.footage, *self.options, timeout_s=1500).stdout
         self.demo_seconds = time.monotonic() - started
 
     @property
