@@ -1,5 +1,6 @@
 """DeepSpeed around a model: ZeRO stages, offload, bf16 with fp32 master weights, gradient accumulation."""
 
+import importlib
 import os
 from collections import defaultdict
 from typing import Any
@@ -25,7 +26,19 @@ def init_distributed(accelerator: str) -> None:
         deepspeed.ops.__dict__["__compatible_ops__"] = defaultdict(bool)
     else:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # a collective before the engine is built needs it
+    _import_uncompiled("deepspeed.runtime.zero.muon.original_muon")
     deepspeed.init_distributed(dist_backend="gloo" if accelerator == "cpu" else "nccl", verbose=False)
+
+
+def _import_uncompiled(module: str) -> None:
+    """Import a module without its `torch.compile`. DeepSpeed imports its Muon to ask whether our AdamW is one, and that module's one
+    compiled function, which nobody calls, brings in the compiler: a third of the time that a rank takes to start."""
+    compiled = torch.compile
+    try:
+        torch.compile = lambda function: function  # type: ignore[assignment]
+        importlib.import_module(module)
+    finally:
+        torch.compile = compiled
 
 
 def build_engine(model: nn.Module, spec: TrainSpec, ranks_per_clip: int = 1) -> Any:
