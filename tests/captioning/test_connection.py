@@ -47,7 +47,7 @@ def talk(
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
         port = server.sockets[0].getsockname()[1]
         scheme = "https" if tls else "http"
-        connection = Connection(f"{scheme}://127.0.0.1:{port}/v1/", trust or ssl.create_default_context(), most_bytes=MOST)
+        connection = Connection(f"{scheme}://127.0.0.1:{port}/v1/", most_bytes=MOST, context=trust)
         try:
             return await client(connection)
         finally:
@@ -125,7 +125,7 @@ def test_what_follows_an_answer_is_never_taken_for_the_next_one() -> None:
 
 
 def test_nobody_listens() -> None:
-    connection = Connection("http://127.0.0.1:9/v1", ssl.create_default_context(), most_bytes=MOST)
+    connection = Connection("http://127.0.0.1:9/v1", most_bytes=MOST)
     with pytest.raises(NotConnectedError):
         asyncio.run(once(connection))
 
