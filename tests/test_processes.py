@@ -30,9 +30,10 @@ sys.exit(subprocess.call([sys.executable, "-c", rank, sys.argv[1]]))
 """
 
 CALLER = """
-import sys
+import signal, sys
 from pathlib import Path
 from skyreels_platform.processes import run_group
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and so tests run in one, ignore it
 folder = Path(sys.argv[1])
 run_group([sys.executable, "-c", sys.argv[2], str(folder)], folder=folder, name="job", grace_s=0.5)
 """
