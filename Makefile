@@ -38,8 +38,7 @@ lint: .venv/.dev  ## ruff, import layers, types
 
 bench: .venv/.dev  ## every script of benchmarks/, one after the other
 	@for script in benchmarks/[a-z]*.py; do \
-	test -f "$$script" || { echo "benchmarks/ holds no script" >&2; exit 1; }; \
-	echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+	name=$$(basename "$$script" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" $(ARGS); done
 
 clean:  ## remove .venv and caches; .skyreels (your data) stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
