@@ -1,13 +1,13 @@
 """A home that takes in a batch a day for a year: what a batch costs on the first and on the last days, and what `skyreels status` costs.
 
-    python -m benchmarks.ledger [days] [sources per day]
+    python -m benchmarks.ledger [DAYS] [SOURCES]
 
 Rows are made up, and written as the steps write them: several commits a batch. Bytes are those that Lance reads for the ledger.
 """
 
+import argparse
 import contextlib
 import io
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -73,7 +73,12 @@ def measured(work: Callable[[], Any]) -> tuple[float, float, float]:
 
 def main() -> None:
     """Print one line per month and per command."""
-    num_days, num_sources = (int(sys.argv[place]) if len(sys.argv) > place else default for place, default in ((1, 365), (2, 20)))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("days", nargs="?", type=int, default=365, help="batches, one a day (default 365: some minutes)")
+    parser.add_argument("sources", nargs="?", type=int, default=20,
+                        help=f"of a batch, each of {_SHOTS} shots with {_SIGNALS} signals (default 20)")  # fmt: skip
+    options = parser.parse_args()
+    num_days, num_sources = options.days, options.sources
     original = TableFile.open
 
     def opened(self: TableFile) -> Any:

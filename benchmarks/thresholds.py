@@ -1,12 +1,13 @@
 """Seconds to preview changed thresholds over a million stored shots with 41 signals each, and to bring the columns up to date.
 
-    python benchmarks/thresholds.py [number of shots]
+    python -m benchmarks.thresholds [SHOTS]
 
 Rows are made up, but stored in Lance tables as the ledger stores them, one fragment per ingest batch of 10,000 shots (written past
 its checks, which would look for each key in all batches). Cold: a new process, the columns' files out of the page cache where the
 system lets a program ask for that. Warm: again in the same process. Neither counts the imports, which are printed apart.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -92,18 +93,22 @@ def measure(home: Home) -> list[tuple[float, float]]:
 
 def main() -> None:
     """Print one line per measurement."""
-    if len(sys.argv) == 3:  # the child: folder, and that it is one
-        first, *more = measure(open_home(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shots", nargs="?", type=int, default=1_000_000,
+                        help="made-up shots to preview over (default 1,000,000: some minutes to write them)")  # fmt: skip
+    parser.add_argument("--child", metavar="HOME", help=argparse.SUPPRESS)  # a new process, which has nothing in memory yet
+    options = parser.parse_args()
+    if options.child:
+        first, *more = measure(open_home(options.child))
         best, worst = min(more), max(more)
         print(
             f"first {first[0]:.2f} s ({first[1]:.2f} s of processor time), then {best[0]:.2f} to {worst[0]:.2f} s "
             f"({best[1]:.2f} to {worst[1]:.2f} s)"
         )
         return
-    num_shots = int(sys.argv[1]) if len(sys.argv) == 2 else 1_000_000
     with tempfile.TemporaryDirectory() as folder:
         home = open_home(folder)
-        fill(home, num_shots)
+        fill(home, options.shots)
         started = time.perf_counter()
         rows = len(load_wide(home))
         print(f"{rows:,} shots, {_SIGNALS} signals, bounds on all of them: columns made in {time.perf_counter() - started:.1f} s")
@@ -114,7 +119,7 @@ def main() -> None:
                 for file in files:
                     _forget(file)
             started = time.perf_counter()
-            command = [sys.executable, __file__, folder, "child"]
+            command = [sys.executable, __file__, "--child", folder]
             shown = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "."}).stdout
             print(f"preview, {kind}: {shown.strip()}; whole process {time.perf_counter() - started:.1f} s")
         for table in ("shots", "scores", "captions"):

@@ -16,7 +16,8 @@ from typing import Any
 from resources.home import open_home
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.current import get_current, set_current
-from skyreels_platform.media.sample_film import FilmSpec, render_film
+from skyreels_platform.media.sample_edit import FilmSpec
+from skyreels_platform.media.sample_film import render_film
 from skyreels_platform.media.sample_scene import Background, SceneSpec, Subject
 from skyreels_platform.recipe import RECIPES
 

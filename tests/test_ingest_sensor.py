@@ -243,8 +243,10 @@ def test_the_sensor_registers_adds_the_partition_and_asks_for_a_run(
         assert not tick(instance, home, second.cursor).run_requests
 
 
-def night(context: dg.ScheduleEvaluationContext, home: HomeResource) -> Any:
-    return nightly_ingest(context, home=home)
+def night(context: dg.ScheduleEvaluationContext) -> Any:
+    """With the context's own resources: given ones would make a second context, whose instance nothing closes. It is closed when it is
+    collected, in some later test, and then makes the storage of an instance that is gone the current one."""
+    return nightly_ingest(context)
 
 
 def test_the_schedule_does_the_same_at_once(tmp_path: Path, home: HomeResource, monkeypatch: pytest.MonkeyPatch):
@@ -255,13 +257,14 @@ def test_the_schedule_does_the_same_at_once(tmp_path: Path, home: HomeResource, 
     monkeypatch.setenv("SKYREELS_WATCH", str(folder))
     monkeypatch.setenv("SKYREELS_WATCH_FILES", "2")
     real = time.time
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, dg.build_schedule_context(instance=instance) as context:
-        assert "3 were changed too recently" in night(context, home).skip_message
+    resources = {"home": home}
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, dg.build_schedule_context(instance, resources=resources) as context:
+        assert "3 were changed too recently" in night(context).skip_message
         monkeypatch.setattr(time, "time", lambda: real() + 3600)
-        requests = night(context, home)
+        requests = night(context)
         assert [request.partition_key for request in requests] == ["b000001", "b000002"]
         assert instance.get_dynamic_partitions(INGEST_BATCHES) == ["b000001", "b000002"]
-        assert "nothing new" in night(context, home).skip_message
+        assert "nothing new" in night(context).skip_message
 
 
 def test_both_start_stopped_and_settings_are_checked():

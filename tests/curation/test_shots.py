@@ -19,8 +19,10 @@ from skyreels_platform.curation.voters.fusion import fuse
 from skyreels_platform.errors import DecodeError
 from skyreels_platform.media.encode import write_video
 from skyreels_platform.media.pyramid import pyramid
-from skyreels_platform.media.sample_film import FilmSpec, FilmTruth, render_film
+from skyreels_platform.media.sample_edit import FilmSpec
+from skyreels_platform.media.sample_film import render_film
 from skyreels_platform.media.sample_scene import Background, Camera, SceneSpec, Subject
+from skyreels_platform.media.sample_truth import FilmTruth
 from skyreels_platform.recipe import ShotSettings
 
 PLAIN = ShotSettings(transnet=False, min_length_s=0.5, max_length_s=60)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skyreels_platform.generation.check import check_film, names_subject
-from skyreels_platform.media.sample_film import FilmSpec, film_frames
+from skyreels_platform.media.sample_edit import FilmSpec, film_frames
 from skyreels_platform.media.sample_scene import SceneSpec, Subject
 
 

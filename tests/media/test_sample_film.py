@@ -11,15 +11,10 @@ import numpy as np
 import pytest
 
 from skyreels_platform.media.decode import frames
-from skyreels_platform.media.sample_film import (
-    FilmSpec,
-    FilmTruth,
-    caption_of,
-    film_frames,
-    render_film,
-    sample_library,
-)
+from skyreels_platform.media.sample_edit import FilmSpec, film_frames
+from skyreels_platform.media.sample_film import render_film, sample_library
 from skyreels_platform.media.sample_scene import COLOURS, FLAWS, SHAPES, Background, Camera, ScenePainter, SceneSpec, Subject
+from skyreels_platform.media.sample_truth import FilmTruth, caption_of
 
 TEXTURE = Background(kind="texture", level=0.5)
 

@@ -10,7 +10,8 @@ from skyreels_platform.home import Home
 from skyreels_platform.ledger.ids import content_id, shot_id
 from skyreels_platform.ledger.ledger import Ledger
 from skyreels_platform.media.encode import write_video
-from skyreels_platform.media.sample_film import FilmSpec, render_film
+from skyreels_platform.media.sample_edit import FilmSpec
+from skyreels_platform.media.sample_film import render_film
 from skyreels_platform.media.sample_scene import Background, SceneSpec, Subject
 from skyreels_platform.store import LocalStore
 
