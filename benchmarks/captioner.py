@@ -5,8 +5,8 @@
 chaos     N requests (10,000) to a server that answers out of order and of which a quarter meet trouble: HTTP 500 and 503, answers that
           never come, connections that close, JSON cut in the middle, cut at the token limit, text in a loop, another request's
           answer. The client is killed midway and started again. Counted: shots without a valid caption or a status, answers attached
-          to another shot, answers paid for twice, and memory as the requests go by. With --idempotent the server keeps its answers by
-          `Idempotency-Key`, and the client is killed while nothing goes wrong otherwise: what is paid twice is the kill's alone.
+          to another shot, shots whose useful answer was computed twice, and memory as the requests go by. The server forgets, as vLLM
+          does; with --idempotent it keeps its answers by `Idempotency-Key`.
 overhead  Requests per second of the client (requests made of pictures, hashed, answered, checked, journaled) against 64 bare asyncio
           connections that send one prepared request of the client's again and again and look at nothing. The server counts the bytes.
 """
@@ -81,14 +81,15 @@ def work(url: str, journal: Path, number: int, out: Path) -> None:
     out.write_text(json.dumps({**counts, "known": usage.num_known, "retries": usage.num_retries, "wall_s": usage.wall_s}), encoding="utf-8")
 
 
-def chaos(number: int, trouble: dict[str, object]) -> None:
+def chaos(number: int, *, is_idempotent: bool) -> None:
     """Figure A."""
+    keeps: dict[str, object] = {"idempotent": True} if is_idempotent else {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         log, journal, out = root / "paid", root / "journal", root / "out"
         program = [sys.executable, "-m", "benchmarks.captioner", "work"]
         command = [*program, "--journal", str(journal), "--out", str(out), "--requests", str(number)]
-        with server(log=log, slots=CONCURRENCY, service_ms=50, **trouble) as url:
+        with server(log=log, slots=CONCURRENCY, service_ms=50, chaos=0.25, hang_s=30, **keeps) as url:
             first = subprocess.Popen([*command, "--url", url], cwd=ROOT)
             while first.poll() is None and (not log.exists() or count_lines(log) < number // 2):
                 time.sleep(0.05)
@@ -96,22 +97,29 @@ def chaos(number: int, trouble: dict[str, object]) -> None:
             first.wait()
             time.sleep(0.5)
             known = {f"{answer.key}-{answer.request_hash}" for answer in Journal(journal).answers()}
-            paid_before = log.read_text(encoding="utf-8").splitlines()
+            paid_before = paid(log)
             print(f"killed after {len(paid_before)} paid answers, {len(known)} journaled", flush=True)
             second = subprocess.Popen([*command, "--url", url], cwd=ROOT)
             memory = watch(second, lambda: len(list(journal.glob("*.jsonl"))) and count_lines(log))
             assert second.returncode == 0
-            paid_after = log.read_text(encoding="utf-8").splitlines()[len(paid_before) :]
+            paid_all = paid(log)
         told = json.loads(out.read_text(encoding="utf-8"))
     statuses = {name: told.get(name, 0) for name in ("success", "truncated", "repeated", "refused", "error")}
     print(f"{number} shots: {statuses}, sum {sum(statuses.values())}; {told['retries']} retries; {told['wall_s']:.0f} s after the restart")
     print(f"failures without a reason {told['without a reason']}, attached to another shot {told['attached to another shot']}")
-    print(f"known at the restart {told['known']}; journaled answers asked for again: {len(known & set(paid_after))}; "
-          f"paid before the kill and again after it: {len(set(paid_before) & set(paid_after))} (bound: {CONCURRENCY} in flight, beside "
-          f"answers of no use that were due for a second try)")  # fmt: skip
+    asked_again = known & {request_id for request_id, _ in paid_all[len(paid_before) :]}
+    useful = Counter(request_id.rpartition("-")[0] for request_id, worth in paid_all if worth == "useful")
+    print(f"known at the restart {told['known']}; journaled answers asked for again: {len(asked_again)}; useful answers computed: "
+          f"{useful.total()}, for one shot twice: {useful.total() - len(useful)} (at a server that forgets: at most the {CONCURRENCY} in "
+          f"flight at the kill)")  # fmt: skip
     half = len(memory) // 2
     print(f"memory of the client, MiB: {memory[len(memory) // 10]:.0f} after a tenth, {max(memory[:half]):.0f} at most in the first half, "
           f"{max(memory[half:]):.0f} at most in the second, {memory[-1]:.0f} at the end")  # fmt: skip
+
+
+def paid(log: Path) -> list[tuple[str, str]]:
+    """(request id, useful or useless) of every answer that the server computed, in order."""
+    return [(request_id, worth) for request_id, worth in map(str.split, log.read_text(encoding="utf-8").splitlines())]
 
 
 def watch(process: "subprocess.Popen[bytes]", ready: object) -> list[float]:
@@ -215,8 +223,7 @@ def main() -> None:
     if "overhead" in arguments.parts:
         overhead(repeats=1 if arguments.quick else 3, seconds=2.0 if arguments.quick else 6.0)
     if "chaos" in arguments.parts:
-        trouble: dict[str, object] = {"idempotent": True} if arguments.idempotent else {"chaos": 0.25, "hang_s": 30}
-        chaos(400 if arguments.quick else arguments.requests, trouble)
+        chaos(400 if arguments.quick else arguments.requests, is_idempotent=arguments.idempotent)
     return None
 
 

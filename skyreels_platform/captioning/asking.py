@@ -79,7 +79,7 @@ async def _ask_all(
     async def work() -> None:
         for request in upcoming:
             before = journal.get(request)
-            answer = before if before and _is_final(before) else None
+            answer = before if before and is_final(before) else None
             usage.num_known += answer is not None
             answer = answer or await _ask(client, request, before, check, journal, usage)
             usage.num_requests += 1
@@ -105,7 +105,7 @@ async def _ask(
 ) -> Answer:
     """The answer to one request, put a second time if the first answer (maybe of an earlier run: `before`) is of no use."""
     answer = before
-    while answer is None or not _is_final(answer):
+    while answer is None or not is_final(answer):
         seed = int(request.body.get("seed", 0))
         asked = request if answer is None else request.again({"seed": seed + 1, **_REPHRASED})
         try:
@@ -121,7 +121,8 @@ async def _ask(
     return answer
 
 
-def _is_final(answer: Answer) -> bool:
+def is_final(answer: Answer) -> bool:
+    """Whether its request is never asked again."""
     return answer.status in ("success", "refused") or answer.num_asked >= _MAX_ASKED
 
 

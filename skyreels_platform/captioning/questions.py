@@ -15,7 +15,7 @@ from typing import Any
 
 from skyreels_platform.captioning import fusion, writer
 from skyreels_platform.captioning.answers import Answer, Journal
-from skyreels_platform.captioning.asking import Usage, ask_all
+from skyreels_platform.captioning.asking import Usage, ask_all, is_final
 from skyreels_platform.captioning.chat import ChatLimits, ChatRequest
 from skyreels_platform.captioning.experts.expression import expression_request, parse_expression
 from skyreels_platform.captioning.prompt import PROMPT_VERSION, caption_request, spread
@@ -164,7 +164,7 @@ def _ask_on_cluster(
         # Reading pictures twice costs less than asking twice: what is known never leaves this machine.
         open_shots = []
         for request, shot in zip(_shot_requests(home, shots, settings, seed), _with_pictures(home, shots), strict=True):
-            if (answer := journal.get(request)) and answer.status in ("success", "refused"):
+            if (answer := journal.get(request)) and is_final(answer):
                 found[answer.key] = answer
                 total.num_requests, total.num_known = total.num_requests + 1, total.num_known + 1
                 total.statuses[answer.status] += 1

@@ -3,8 +3,9 @@
     python -m tests.captioning.endpoint --log PAID --service-ms 100 --slots 64 --chaos 0.25      # prints its base URL
 
 A policy looks at the request's key (in the request's id) and at how often it came before. `paid` are the ids whose answers were handed
-over whole. A process logs them instead, one a line. An idempotent server keeps its answers by `Idempotency-Key`, goes on computing when
-the client has left, and hands over what it has when the key comes again; `paid` are then the ids of what was computed.
+over whole. A process logs them instead, one a line, and whether the answer was a useful one. An idempotent server keeps its answers by
+`Idempotency-Key`, goes on computing when the client has left, and hands over what it has when the key comes again; `paid` are then
+the ids of what was computed.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import signal
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,6 +46,8 @@ class Behaviour:
     hangs_up: bool = False
     request_id: str | None = None
     """Another id than the request's."""
+    is_useful: bool = True
+    """The log says it."""
     refusal: str | None = None
     raw: bytes | None = None
     """Instead of a completion."""
@@ -151,7 +154,10 @@ class Endpoint:
 
     def _pay(self, behaviour: Behaviour, request_id: str) -> None:
         if behaviour.status == 200 and not behaviour.hangs_up:
-            self.paid.append(request_id) if self._log is None else self._log.write(request_id + "\n")
+            if self._log is None:
+                self.paid.append(request_id)
+            else:
+                self._log.write(f"{request_id} {'useful' if behaviour.is_useful else 'useless'}\n")
 
     async def _compute(self, request_id: str, body: dict[str, Any]) -> tuple[Behaviour, bytes]:
         key = key_of(request_id)
@@ -206,7 +212,7 @@ def chaos(share: float, *, service_s: float, hang_s: float, seed: int = 0) -> Po
             Behaviour(text=text.replace("The cat runs.", "The cat runs. " * 40), delay_s=delay_s),
             Behaviour(text=json.dumps(valid("Where another is.")), request_id="another-0123456789abcdef", delay_s=delay_s),
         )
-        return random_.choice(troubles)
+        return replace(random_.choice(troubles), is_useful=False)
 
     return policy
 

@@ -188,6 +188,21 @@ def test_a_cluster_asks_the_same_and_gets_the_same(home: Home, tmp_path: Path) -
     assert captions(home) == here
 
 
+@pytest.mark.parametrize("workers", [WORKERS, Elsewhere()], ids=["here", "cluster"])
+def test_what_was_of_no_use_twice_is_not_asked_a_third_time(workers: Any, home: Home) -> None:
+    def cut(key: str, seen: int, body: dict[str, Any]) -> Behaviour:
+        return Behaviour(text='{"subjects": [', finish="length") if key == "shot_0_0" else about_the_key(key, seen, body)
+
+    with Endpoint(cut) as endpoint:
+        first = run(home, endpoint.base_url, workers=workers)
+        assert (captions(home)["shot_0_0"]["status"], len(endpoint.paid)) == ("truncated", 12)
+        home.ledger.replace("captions", BATCH, [])
+        again = run(home, endpoint.base_url, workers=workers)
+        assert (captions(home)["shot_0_0"]["status"], len(endpoint.paid)) == ("truncated", 12)
+    assert again.captioner.num_known == 11
+    assert first.captioner.statuses == again.captioner.statuses == {"success": 10, "truncated": 1}
+
+
 def test_asking_in_a_worker_process(home: Home) -> None:
     from skyreels_platform.captioning.questions import pictures_of
 

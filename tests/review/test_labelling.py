@@ -20,6 +20,7 @@ from skyreels_platform.home import Home
 from skyreels_platform.review.guard import Guard, is_loopback
 from skyreels_platform.review.labelling import Labelling, labelling_app
 from skyreels_platform.review.serving import serve
+from tests.browser import PROGRAM, Browser
 
 BATCH = "b000001"
 SHOTS = ("shot_0", "shot_1", "shot_2")
@@ -217,3 +218,39 @@ def test_beyond_loopback_the_token_of_the_address_is_needed(home: Home) -> None:
 def test_a_large_body_is_refused(home: Home) -> None:
     with served(home) as guard, client_of(guard) as client:
         assert post(client, guard, {"shot_type": "x" * 100_000}).status_code == 413
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not PROGRAM, reason="no Chromium here")
+def test_a_person_labels_shots_in_a_browser(home: Home) -> None:
+    says = "document.getElementById('state').textContent"
+    shown = "shot.shot_id"
+    checked = "[...document.querySelectorAll('input:checked')].map((input) => `${input.name}=${input.value}`)"
+    marked = "document.querySelector('.marked').dataset.field"
+    with served(home) as guard, Browser() as browser:
+        browser.open(f"http://127.0.0.1:{guard.port}/")
+        browser.wait_for(f"{says} === '3 of 3 left' && {shown} === 'shot_0'")
+        browser.wait_for("[...document.images].every((image) => image.complete && image.naturalWidth === 24)")
+        assert browser.value("document.querySelectorAll('#sheet img').length") == 4
+        browser.press("Enter")
+        browser.wait_for(f"{says}.startsWith('no field is filled in')")
+        assert (stored(home), browser.value(shown)) == ({}, "shot_0"), "nothing is saved that nobody chose"
+        assert browser.value(marked) == "shot_type"
+        browser.press("4")
+        assert browser.value(marked) == "shot_angle", "a choice goes on to the next field"
+        browser.press("ArrowDown", "1", "ArrowUp", "3")
+        assert browser.value(checked) == ["shot_type=close_up", "shot_position=side_view"]
+        browser.press("Enter")
+        browser.wait_for(f"{says} === '2 of 3 left' && {shown} === 'shot_1'")
+        assert browser.value(checked) == [], "the next shot starts empty"
+        browser.press("Escape")
+        browser.wait_for(f"{shown} === 'shot_2'")
+        browser.click("input[value=eye_level]")
+        browser.click("button[type=submit]")
+        browser.wait_for(f"{says} === '1 of 3 left' && {shown} === 'shot_1'")
+        browser.press("Backspace")
+        browser.wait_for(f"{shown} === 'shot_2'")
+        assert browser.value(checked) == ["shot_angle=eye_level"], "going back shows what was said"
+    assert {key: row["value"] for key, row in stored(home).items()} == {
+        ("shot_0", "shot_type"): "close_up", ("shot_0", "shot_position"): "side_view", ("shot_2", "shot_angle"): "eye_level",
+    }  # fmt: skip
