@@ -43,17 +43,17 @@ def usage_metadata(name: str, usage: Usage, settings: EndpointSettings) -> Mappi
     """What asking took: rates, queue and cost; nothing where nobody was asked. Rates are 0.0 where all answers were known."""
     if not usage.num_requests:
         return {}
-    wall_s, asked = usage.wall_s, usage.num_requests - usage.num_known
+    wall_s, asked, clips = usage.wall_s, usage.num_requests - usage.num_known, len(usage.about)
     shown: dict[str, Any] = {
         "requests": usage.num_requests, "requests_known": usage.num_known, "retries": usage.num_retries,
         "statuses": dg.MetadataValue.json(dict(usage.statuses)),
         "tokens_per_s": usage.completion_tokens / wall_s if asked else 0.0,
         "prompt_tokens_per_s": usage.prompt_tokens / wall_s if asked else 0.0,
         "requests_per_s": asked / wall_s, "in_flight": usage.num_in_flight,
-        "server_seconds_per_1000": 1000 * wall_s / asked if asked else 0.0,
+        "clips": clips, "seconds_per_1000_clips": 1000 * wall_s / clips if clips else 0.0,
     }  # fmt: skip
     if usage.waiting:
         shown |= {"queue_depth": sum(usage.waiting) / len(usage.waiting), "queue_depth_most": max(usage.waiting)}
-    if settings.cost_per_hour and asked:
-        shown["cost_per_1000"] = settings.cost_per_hour * wall_s / 3600 * 1000 / asked
+    if settings.cost_per_hour and clips:  # a clip may take several requests
+        shown["cost_per_1000_clips"] = settings.cost_per_hour * wall_s / 3600 * 1000 / clips
     return {f"{name}_{key}": value for key, value in shown.items()}

@@ -108,10 +108,12 @@ def chaos(number: int, *, is_idempotent: bool) -> None:
     print(f"{number} shots: {statuses}, sum {sum(statuses.values())}; {told['retries']} retries; {told['wall_s']:.0f} s after the restart")
     print(f"failures without a reason {told['without a reason']}, attached to another shot {told['attached to another shot']}")
     asked_again = known & {request_id for request_id, _ in paid_all[len(paid_before) :]}
-    useful = Counter(request_id.rpartition("-")[0] for request_id, worth in paid_all if worth == "useful")
-    print(f"known at the restart {told['known']}; journaled answers asked for again: {len(asked_again)}; useful answers computed: "
-          f"{useful.total()}, for one shot twice: {useful.total() - len(useful)} (at a server that forgets: at most the {CONCURRENCY} in "
-          f"flight at the kill)")  # fmt: skip
+    useful = [[request_id.rpartition("-")[0] for request_id, worth in part if worth == "useful"]
+              for part in (paid_before, paid_all[len(paid_before) :])]  # fmt: skip
+    num_twice = sum(map(len, useful)) - len(set(useful[0] + useful[1]))
+    print(f"known at the restart {told['known']}; journaled answers asked for again: {len(asked_again)}; useful answers that came to "
+          f"nothing, for the kill: {len(set(useful[0]) & set(useful[1]))} (at a server that forgets: at most the {CONCURRENCY} in "
+          f"flight), in all: {num_twice} (the others came after the client's {LIMITS.timeout_s:g} s)")  # fmt: skip
     half = len(memory) // 2
     print(f"memory of the client, MiB: {memory[len(memory) // 10]:.0f} after a tenth, {max(memory[:half]):.0f} at most in the first half, "
           f"{max(memory[half:]):.0f} at most in the second, {memory[-1]:.0f} at the end")  # fmt: skip

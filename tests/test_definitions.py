@@ -93,6 +93,18 @@ def test_jobs_and_sensors_cover_the_graph():
     assert {schedule.name for schedule in defs.schedules or ()} == {"nightly_ingest"}
 
 
+def test_a_selection_is_made_in_the_order_of_the_graph():
+    from skyreels_platform.cli.runs import phases, select_assets
+
+    assert phases(*select_assets("key:shots or key:captions or key:film")) == [("batch_job", ["shots", "captions"]), ("film_job", ["film"])]
+    expert = phases(*select_assets("key:shots or key:shot_expert or key:captions or key:pool_256p"))
+    assert expert == [
+        ("batch_job", ["shots"]), ("film_job", ["shot_expert"]), ("batch_job", ["captions"]), ("film_job", ["pool_256p"]),
+    ]  # fmt: skip
+    whole = [(job, len(assets)) for job, assets in phases(*select_assets("*"))]
+    assert whole == [("batch_job", 4), ("film_job", 1), ("batch_job", 1), ("film_job", len(CHAPTERS) - 6)]
+
+
 def test_snapshots_ask_for_every_gate():
     blocking = {key.name for key in defs.resolve_asset_graph().asset_check_keys if _is_blocking(key)}
     assert blocking == set(GATES)

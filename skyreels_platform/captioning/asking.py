@@ -20,7 +20,7 @@ from skyreels_platform.captioning.connection import Connection
 
 _REPHRASED = {"repetition_penalty": 1.1}  # our choice; vLLM's field, other servers ignore it
 _MAX_ASKED = 2
-_DEPTH_EVERY_S, _DEPTH_TIMEOUT_S = 5.0, 2.0
+_FIRST_DEPTH_S, _DEPTH_EVERY_S, _DEPTH_TIMEOUT_S = 0.5, 5.0, 2.0  # the first soon: small batches take seconds
 _MAX_PAGE = 16 << 20  # bytes of a page of metrics
 _DEPTH = re.compile(r"^vllm:num_requests_waiting(?:\{[^}]*\})? ([0-9.eE+]+)$", re.MULTILINE)
 
@@ -34,6 +34,8 @@ class Usage:
     """Answered before: nothing was asked."""
     statuses: Counter[str] = field(default_factory=Counter)
     """Of all requests, known ones included."""
+    about: set[str] = field(default_factory=set)
+    """Shots about which something was asked: a key up to its first slash."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     """Of this run."""
@@ -55,6 +57,7 @@ class Usage:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.wall_s = max(self.wall_s, other.wall_s)
         self.statuses.update(other.statuses)
+        self.about |= other.about
         self.waiting += other.waiting
 
 
@@ -81,7 +84,9 @@ async def _ask_all(
             before = journal.get(request)
             answer = before if before and is_final(before) else None
             usage.num_known += answer is not None
-            answer = answer or await _ask(client, request, before, check, journal, usage)
+            if answer is None:
+                usage.about.add(request.key.partition("/")[0])
+                answer = await _ask(client, request, before, check, journal, usage)
             usage.num_requests += 1
             usage.statuses[answer.status] += 1
             on_answer(answer)
@@ -133,9 +138,11 @@ def _joined(first: Answer | None, second: Answer) -> Answer:
 async def _watch_queues(base_urls: Sequence[str], samples: list[float]) -> None:
     """Sample the servers' queues until cancelled; a server without vLLM's metrics page adds nothing."""
     connections = {url: Connection(url, most_bytes=_MAX_PAGE) for url in base_urls}
+    wait_s = _FIRST_DEPTH_S
     try:
         while True:
-            await asyncio.sleep(_DEPTH_EVERY_S)
+            await asyncio.sleep(wait_s)
+            wait_s = _DEPTH_EVERY_S
             found = [depth for url, connection in connections.items() if (depth := await _queue_of(url, connection)) is not None]
             if found:
                 samples.append(sum(found))

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from resources.home import open_home
-from skyreels_platform.cli.runs import open_instance, prepare_environment, register_partitions, run_assets, select_assets
+from skyreels_platform.cli.runs import open_instance, phases, prepare_environment, register_partitions, run_assets, select_assets
 from skyreels_platform.curation.pool_versions import committed
 from skyreels_platform.errors import SkyreelsError
 from skyreels_platform.footage import list_footage
@@ -40,7 +40,7 @@ def run_ingest(uris: list[str], home: str | None, recipe: str | None, as_json: b
 
 
 def run_selection(select: str, batch: str | None, home: str | None, recipe: str | None) -> None:
-    """Materialize a selection: batch by batch where assets are partitioned, then the rest."""
+    """Materialize a selection: batch by batch where assets are partitioned, then the rest; what batches need of the rest in between."""
     settings = prepare_environment(home, recipe)
     load_recipe(settings.recipe)  # a bad recipe is refused before anything starts
     opened, instance = open_home(settings.home), open_instance(settings)
@@ -48,11 +48,9 @@ def run_selection(select: str, batch: str | None, home: str | None, recipe: str 
     batches = register_partitions(instance, opened)
     if batch is not None and batch not in batches:
         raise SkyreelsError(f"no batch {batch!r}; there are: {', '.join(batches) or 'none, ingest footage first'}")
-    if per_batch:
-        for key in [batch] if batch else batches:
-            run_assets(instance, "batch_job", per_batch, batch=key)
-    if over_all:
-        run_assets(instance, "film_job", over_all)
+    for name, chosen in phases(per_batch, over_all):
+        for key in ([batch] if batch else batches) if name == "batch_job" else [None]:
+            run_assets(instance, name, chosen, batch=key)
     Console(stderr=True).print(f"{len(per_batch) + len(over_all)} assets are up to date.")
 
 

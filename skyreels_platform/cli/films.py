@@ -37,9 +37,9 @@ def generate_film(
         wish = round(seconds * chosen.film.fps)
         legal = legal_num_frames(wish, block_size=chosen.film.causal_block_size)
         changed["num_frames"] = min(legal, key=lambda count: abs(count - wish))
+    request = plan_film(opened, chosen, stage=checkpoint, prompt=prompt)  # first: without a checkpoint nobody is asked
     if is_enhanced:
-        prompt = _enhanced(opened, chosen, prompt, chosen.film.seed if seed is None else seed)
-    request = plan_film(opened, chosen, stage=checkpoint, prompt=prompt)
+        request = replace(request, prompt=_enhanced(opened, chosen, prompt, chosen.film.seed if seed is None else seed))
     row = make_film(opened, chosen, replace(request, settings=chosen.film.model_copy(update=changed)))
     check = json.loads(row["manifest"])["check"]
     print(json.dumps(row, indent=2) if as_json else f"{opened.fetch(row['path'])}\n\"{row['prompt']}\"\ncheck: {check['text']}")

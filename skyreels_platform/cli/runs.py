@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -106,3 +106,24 @@ def select_assets(selection: str) -> tuple[list[str], list[str]]:
         raise SkyreelsError(f"--select {selection!r}: {str(error).splitlines()[0]}; assets: {known}") from error
     ordered = [key.to_user_string() for level in graph.toposorted_asset_keys_by_level for key in sorted(level) if key in chosen]
     return [name for name in ordered if name in BATCH_ASSETS], [name for name in ordered if name not in BATCH_ASSETS]
+
+
+def phases(per_batch: Sequence[str], over_all: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """(job, assets) in the order in which a selection is made, none of them empty.
+
+    Captions of a batch use the shot expert, which learns from the shots of all: it stands between two passes over the batches.
+    """
+    from skyreels_platform.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    behind = {
+        name: {key.to_user_string() for key in dg.AssetSelection.assets(name).downstream(include_self=False).resolve(graph)}
+        for name in over_all
+    }  # fmt: skip
+    between = [name for name in over_all if behind[name] & set(per_batch)]
+    later = set().union(*(behind[name] for name in between))
+    found = [
+        ("batch_job", [name for name in per_batch if name not in later]), ("film_job", between),
+        ("batch_job", [name for name in per_batch if name in later]), ("film_job", [name for name in over_all if name not in between]),
+    ]  # fmt: skip
+    return [(job, assets) for job, assets in found if assets]

@@ -154,3 +154,14 @@ def test_a_wish_becomes_a_prompt_once(home: Home) -> None:
         enhance(home, "a hen", settings, urls=["http://127.0.0.1:9/v1"], seed=0)
     with pytest.raises(ValueError, match="an empty prompt"):
         enhance(home, " ", settings, urls=["http://127.0.0.1:9/v1"], seed=0)
+
+
+def test_without_a_checkpoint_nobody_is_asked_for_a_prompt(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skyreels_platform.cli.films import generate_film
+    from skyreels_platform.errors import LedgerError
+
+    with Endpoint(lambda key, seen, body: Behaviour(text="A fox.")) as endpoint:
+        monkeypatch.setenv("SKYREELS_WRITERS", endpoint.base_url)
+        with pytest.raises(LedgerError, match="sft_720p has not been made yet"):
+            generate_film("a fox", "sft_720p", None, None, None, home.uri, None, False, is_enhanced=True)
+        assert not endpoint.paid

@@ -79,6 +79,30 @@ def test_every_shot_gets_its_own_answer(home: Home) -> None:
     assert result.captioner.statuses == {"success": 11}
 
 
+def test_the_materialization_shows_what_asking_took(home: Home) -> None:
+    from assets.captions import usage_metadata
+
+    def with_a_face(key: str, seen: int, body: dict[str, Any]) -> Behaviour:
+        if key.endswith("/expression"):
+            seen_of = {"reasoning": "r", "emotion": "fear", "intensity": "slight", "features": "wide eyes", "change": ""}
+            return Behaviour(text=json.dumps(seen_of), delay_s=0.1)
+        return Behaviour(text=about_the_key(key, seen, body).text, delay_s=0.5)
+
+    settings = SETTINGS.model_copy(update={"expression": True, "captioner": SETTINGS.captioner.model_copy(update={"cost_per_hour": 36.0})})
+    with Endpoint(with_a_face, num_slots=2) as endpoint:
+        usage = run(home, endpoint.base_url, settings).captioner
+        known = run(home, endpoint.base_url, settings.model_copy(update={"field_dropout": 0.0})).captioner
+    shown = usage_metadata("captioner", usage, settings.captioner)
+    assert (shown["captioner_requests"], shown["captioner_clips"]) == (22, 11), "a clip is one clip, however often it is asked about"
+    assert shown["captioner_cost_per_1000_clips"] == pytest.approx(0.01 * usage.wall_s * 1000 / 11)
+    assert shown["captioner_seconds_per_1000_clips"] == pytest.approx(usage.wall_s * 1000 / 11)
+    assert shown["captioner_tokens_per_s"] == pytest.approx(22 * 50 / usage.wall_s)
+    assert 0 < shown["captioner_queue_depth"] <= shown["captioner_queue_depth_most"] <= 2, "of 4 in flight the server works on 2"
+    told = usage_metadata("captioner", known, settings.captioner)
+    assert (told["captioner_clips"], told["captioner_tokens_per_s"], "captioner_cost_per_1000_clips" in told) == (0, 0.0, False)
+    assert usage_metadata("writer", type(usage)(), settings.writer) == {}, "nobody was asked"
+
+
 def test_what_is_answered_is_kept_for_other_settings(home: Home) -> None:
     with Endpoint(about_the_key) as endpoint:
         run(home, endpoint.base_url)
