@@ -6,6 +6,7 @@ model or the endpoint); error (no answer, or one that is not what was asked for)
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +25,7 @@ _LOOP_REPEATS = 4    # a phrase said this often in a row is a loop ...
 _LOOP_WORDS = 12     # ... if it fills at least this many words
 _LOOP_PERIOD = 60    # longest phrase looked for, in words
 _LOOP_LETTERS = 64   # letters without a space that repeat a short pattern are a loop too
-_SYNC_EVERY_S = 1.0  # a killed process loses nothing; a power cut at most this
+_SYNC_EVERY_S = 1.0  # a killed process loses nothing; a power cut at most this and what a flush takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ class Journal:
     """Answers on disk as they come, one JSON line each, in a folder; any number of processes may write, each its own file.
 
     A line is one write, so a killed process leaves whole lines and at most one cut one, which its checksum shows. In memory there is
-    one place per answer, not its text.
+    one place per answer, not its text. The disk is flushed beside the caller: where other programs write gigabytes it may take minutes.
     """
 
     def __init__(self, folder: Path, older: Iterable[Answer] = ()) -> None:
@@ -111,6 +112,7 @@ class Journal:
         self._older = {answer.request_hash: answer for answer in older}
         self._places: dict[str, tuple[Path, int, int]] = {}
         self._file: int | None = None
+        self._syncing: threading.Thread | None = None
         self._path, self._size, self._synced = folder, 0, time.monotonic()
         for path in sorted(folder.glob("*.jsonl")):
             self._index(path)
@@ -148,9 +150,10 @@ class Journal:
         os.write(self._file, line)
         self._places[answer.request_hash] = (self._path, self._size, len(line))
         self._size += len(line)
-        if time.monotonic() - self._synced > _SYNC_EVERY_S:
-            os.fsync(self._file)
+        if time.monotonic() - self._synced > _SYNC_EVERY_S and not (self._syncing and self._syncing.is_alive()):
             self._synced = time.monotonic()
+            self._syncing = threading.Thread(target=os.fsync, args=(self._file,), name="journal", daemon=True)
+            self._syncing.start()
 
     def answers(self) -> Iterable[Answer]:
         """The newest answer to each request in the folder."""
@@ -159,6 +162,8 @@ class Journal:
     def close(self) -> None:
         """Flush to disk; the journal can be read on."""
         if self._file is not None:
+            if self._syncing:
+                self._syncing.join()  # it has the file's number
             os.fsync(self._file)
             os.close(self._file)
             self._file = None

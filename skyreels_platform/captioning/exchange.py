@@ -1,10 +1,12 @@
 """Captions as upstream's scripts read and write them: CSV with `path`, `structural_caption`, `t2v_fusion_caption`, `i2v_fusion_caption`.
 
-Upstream's rows are clips, one file each; ours are shots of files. So a written file also names shot and seconds, which upstream's scripts
-carry along, and a read one is matched by `shot_id` if there is one, by path and `start_s`, or by path alone where the file is one shot.
+Upstream's rows are clips, one file each; ours are shots of files. So a written file also names shot, seconds and who said each field, which
+upstream's scripts carry along, and a read one is matched by `shot_id` if there is one, by path and `start_s`, or by path alone where the
+file is one shot.
 
-What is read becomes rows of `imported_captions`; the captions asset takes them in place of its own captioner, with provenance `mllm`. A
-sidecar's fields still win. Rows that cannot be used are returned with a reason: upstream writes '-' where it failed, and cut JSON.
+What is read becomes rows of `imported_captions`; the captions asset takes them in place of its own captioner, with provenance `mllm`,
+whoever said it where the file was written. A sidecar's fields still win. Rows that cannot be used are returned with a reason: upstream
+writes '-' where it failed, and cut JSON.
 """
 
 import csv
@@ -19,7 +21,7 @@ from skyreels_platform.home import Home
 from skyreels_platform.ledger.provenance import provenance
 
 COLUMNS = ("path", "structural_caption", "t2v_fusion_caption", "i2v_fusion_caption")
-OWN_COLUMNS = ("shot_id", "start_s", "end_s", "status")
+OWN_COLUMNS = ("shot_id", "start_s", "end_s", "status", "field_provenance")
 PUBLISHED = "Skywork/SkyCaptioner-V1"
 _NOTHING = ("", "-")
 _LARGEST_FIELD = 1 << 20  # characters
@@ -43,7 +45,7 @@ def export_captions(home: Home, out: Path, *, batch: str | None = None) -> int:
     rows = home.ledger.query(
         """
         SELECT sources.uri AS path, structured AS structural_caption, t2v AS t2v_fusion_caption, i2v AS i2v_fusion_caption,
-               captions.shot_id, start_s, end_s, captions.status
+               captions.shot_id, start_s, end_s, captions.status, field_provenance
         FROM captions JOIN shots USING (shot_id) JOIN sources USING (source_id)
         WHERE $batch IS NULL OR captions.batch = $batch ORDER BY sources.uri, start_s, captions.shot_id
         """,

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -159,7 +160,8 @@ def test_no_server_is_an_error_with_a_remedy(tmp_path: Path) -> None:
 
 
 def test_the_servers_own_queue_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skyreels_platform.captioning.asking._DEPTH_EVERY_S", 0.05)
+    for name in ("_FIRST_DEPTH_S", "_DEPTH_EVERY_S"):
+        monkeypatch.setattr(f"skyreels_platform.captioning.asking.{name}", 0.05)
     slow = lambda key, seen, body: Behaviour(text=json.dumps(valid(key)), delay_s=0.3)  # noqa: E731
     with Endpoint(slow, num_slots=2) as endpoint:
         _, usage = ask(endpoint, [request(f"shot_{number}") for number in range(8)], tmp_path)
@@ -290,6 +292,32 @@ def test_a_killed_run_goes_on_and_pays_for_nothing_twice(tmp_path: Path) -> None
         else:
             assert answer.reason
     assert usage.statuses["success"] > 0.8 * num
+
+
+def test_a_disk_that_is_busy_does_not_hold_up_the_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_free, flushed, flush = threading.Event(), [], os.fsync
+    monkeypatch.setattr("skyreels_platform.captioning.answers._SYNC_EVERY_S", 0.0)
+
+    def slow_flush(file: int) -> None:
+        assert is_free.wait(20)
+        flush(file)
+        flushed.append(file)
+
+    monkeypatch.setattr(os, "fsync", slow_flush)
+    heard: list[str] = []
+
+    def hear(answer: Answer) -> None:
+        heard.append(answer.key)
+        if len(heard) == 40:
+            assert not flushed, "answers were given while the disk was busy"
+            is_free.set()
+
+    with Endpoint(policy) as endpoint, Journal(tmp_path) as journal:
+        asked = (request(f"shot_{number}") for number in range(40))
+        ask_all(asked, base_urls=[endpoint.base_url], limits=LIMITS, check=check, journal=journal, on_answer=hear)
+    assert len(heard) == 40
+    assert len(flushed) >= 2, "beside the answers, and before the file was closed"
+    assert len(Journal(tmp_path)) == 40
 
 
 @pytest.mark.parametrize(("idempotent", "most_twice"), [(True, 0), (False, LIMITS.concurrency)])

@@ -109,6 +109,7 @@ def test_what_goes_out_comes_back_in(home: Home, tmp_path: Path) -> None:
     assert [(row["path"], row["shot_id"]) for row in rows] == [
         ("/films/one.mp4", "shot_a"), ("/films/two.mp4", "shot_b"), ("/films/two.mp4", "shot_c"),
     ]  # fmt: skip
+    assert json.loads(rows[1]["field_provenance"])["lighting"]["source"] == "human"
     home.ledger.replace("imported_captions", BATCH, [])
     result = import_captions(home, out)
     assert result.num_taken == 2
