@@ -18,6 +18,7 @@ from skyreels_platform.curation.signals import SIGNALS, Region, Score, ShotInfo,
 from skyreels_platform.curation.signals.base import Sample
 from skyreels_platform.curation.signals.meter import Lens, ShotMeter
 from skyreels_platform.errors import DecodeError
+from skyreels_platform.media.ahead import ahead
 from skyreels_platform.media.probe import Probe
 from skyreels_platform.media.pyramid import Levels, pyramid
 from skyreels_platform.recipe import ShotSettings
@@ -59,7 +60,7 @@ def observe(
     """
     kinds = list(SIGNALS.values() if kinds is None else kinds)
     lens = Lens(kinds)
-    samples = (lens.sample(frame) for frame in pyramid(path))
+    samples = ahead(lens.sample(frame) for frame in ahead(pyramid(path)))
     if facts.media == "image":
         watch = _Watch(facts, kinds)
         for sample in samples:

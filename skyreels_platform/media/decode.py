@@ -25,7 +25,6 @@ from skyreels_platform.media.timeline import Timeline, open_video, read_timeline
 
 DAMAGE_LIMIT = 0.05
 _MAX_THREADS = 8  # each frame thread holds a picture more; beyond 8 the gain is small (our choice)
-_THREADS_PER_CORE = 2  # pictures that are ready while the caller is busy with one for longer than with others
 
 Size = tuple[int, int]
 Crop = tuple[int, int, int, int]
@@ -182,7 +181,7 @@ def _decode_from(path: Path, timeline: Timeline, anchor: int | None) -> Iterator
     counted = 0
     with open_video(path) as (container, stream):
         stream.codec_context.thread_type = "AUTO"
-        stream.codec_context.thread_count = min(_MAX_THREADS, _THREADS_PER_CORE * (os.cpu_count() or 1))
+        stream.codec_context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
         if anchor is not None:
             container.seek(anchor, stream=stream, backward=True)
         for packet in container.demux(stream):

@@ -45,6 +45,7 @@ _LONELY = 0.1  # share of the length under edges, a few pixels farther, below wh
 _THICK = 6  # pixels; a line is thinner
 _BOX = 0.7  # of a line's height
 _LONG = 0.2  # of the short side: longer than a logo's strokes
+_EIGHTHS = 1 / 8  # levels per pixel that one unit of OpenCV's gradient is
 _PIVOT = 0.15  # of the farthest way that anything in the frame travels
 _GRID = 7  # places on either axis at which the camera's path is followed
 _MOSTLY = 0.5  # share of the picture that must move before its edges show text
@@ -242,55 +243,52 @@ class OverlayStatistics:
         height, width = (side // 2 * 2 for side in planes.shape[:2])  # halving whole pixels is ten times as fast
         half = cv2.resize(planes[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         self._sums[0].add(cv2.extractChannel(planes, 0))
-        self._sums[1].add(cv2.merge(cv2.split(half)[1:]))
+        self._sums[1].add(*cv2.split(half)[1:])
 
     def _add_motion(self, motion: Motion) -> None:
         height, width = motion.camera.shape[:2]
         rows, columns = (((np.arange(_GRID) + 0.5) / _GRID * side).astype(int) for side in (height, width))
-        self._position += motion.camera[np.ix_(rows, columns)] / (motion.step * height)
+        self._position += motion.camera[rows[:, None], columns] / (motion.step * height)
         self._lowest = np.minimum(self._lowest, self._position)
         self._highest = np.maximum(self._highest, self._position)
 
 
 class _GradientSums:
-    """Sums of one size of picture; several channels count together."""
+    """Sums of one size of picture; its planes count together."""
 
     def __init__(self) -> None:
         self.pictures = 0
-        self._mean: tuple[np.ndarray, np.ndarray] | None = None
-        self._energy: np.ndarray | None = None
-        self._earlier: list[tuple[int, tuple[np.ndarray, np.ndarray]]] = []  # sums up to 1, 2, 4, ... pictures, the last two
+        self._mean: list[np.ndarray] = []  # (2, h, w) float32 per plane: slopes across and down, in _EIGHTHS
+        self._energy: list[np.ndarray] = []  # (h, w) float32 per plane, in _EIGHTHS squared
+        self._earlier: list[tuple[int, list[np.ndarray]]] = []  # sums up to 1, 2, 4, ... pictures, the last two
 
-    def add(self, planes: np.ndarray) -> None:
-        gradients = [cv2.Sobel(planes, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1))]
-        if self._mean is None or self._energy is None:
-            self._mean = np.zeros_like(gradients[0]), np.zeros_like(gradients[0])
-            self._energy = np.zeros_like(gradients[0])
-        for gradient, total in zip(gradients, self._mean, strict=True):
-            cv2.accumulate(gradient, total)
-            cv2.accumulateSquare(gradient, self._energy)
+    def add(self, *planes: np.ndarray) -> None:
+        """(h, w) uint8 each."""
+        if not self._mean:
+            self._mean = [np.zeros((2, *plane.shape), np.float32) for plane in planes]
+            self._energy = [np.zeros(plane.shape, np.float32) for plane in planes]
+        for plane, totals, energy in zip(planes, self._mean, self._energy, strict=True):
+            for slope, total in zip(cv2.spatialGradient(plane), totals, strict=True):
+                gradient = slope.astype(np.float32)
+                cv2.accumulate(gradient, total)
+                cv2.accumulateSquare(gradient, energy)
         self.pictures += 1
         if self.pictures & (self.pictures - 1) == 0:
-            self._earlier = [*self._earlier[-1:], (self.pictures, (self._mean[0].copy(), self._mean[1].copy()))]
+            self._earlier = [*self._earlier[-1:], (self.pictures, [total.copy() for total in self._mean])]
 
     def parts(self) -> list[np.ndarray]:
         """(h, w) float32 each, as `Edges.parts`; the earlier part is a third to two thirds of the shot."""
-        assert self._mean is not None
         count, sums = min(self._earlier, key=lambda part: abs(part[0] - self.pictures / 2))
-        earlier = [part / count for part in sums]
-        later = [(total - part) / (self.pictures - count) for total, part in zip(self._mean, sums, strict=True)]
-        products = [
-            first[0] * second[0] + first[1] * second[1]
+        earlier = [part * _EIGHTHS / count for part in sums]
+        later = [(total - part) * _EIGHTHS / (self.pictures - count) for total, part in zip(self._mean, sums, strict=True)]
+        return [
+            np.add.reduce([one[0] * other[0] + one[1] * other[1] for one, other in zip(first, second, strict=True)])
             for first, second in ((earlier, earlier), (later, later), (earlier, later))
         ]
-        return [np.asarray(product.sum(axis=2) if product.ndim == 3 else product, np.float32) for product in products]
 
     def means(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Length of the mean gradient, mean squared length, and by how much it points across rather than down; (h, w) each."""
-        assert self._mean is not None
-        assert self._energy is not None
-        across, down = (total.astype(np.float64) / self.pictures for total in self._mean)
-        squared, energy, upright = across**2 + down**2, self._energy.astype(np.float64) / self.pictures, across**2 - down**2
-        if squared.ndim == 3:
-            squared, energy, upright = squared.sum(axis=2), energy.sum(axis=2), upright.sum(axis=2)
-        return np.sqrt(squared), energy, upright
+        """Length of the mean gradient, mean squared length, and by how much it points across rather than down; (h, w) float64 each."""
+        squares = [(total.astype(np.float64) * (_EIGHTHS / self.pictures)) ** 2 for total in self._mean]
+        energy = [total.astype(np.float64) * (_EIGHTHS**2 / self.pictures) for total in self._energy]
+        squared, upright = (np.add.reduce([sign(*square) for square in squares]) for sign in (np.add, np.subtract))
+        return np.sqrt(squared), np.add.reduce(energy), upright
