@@ -1,9 +1,11 @@
 """One pass over a 1080p h264 file against merely decoding it, and against the chain of tools that one would script instead.
 
-    python benchmarks/curation.py [VIDEO] [--repeats 3]
+    python -m benchmarks.curation [VIDEO] [--crf 23] [--frames 1500] [--repeats 5]
 
-Without VIDEO a clip is made: real footage where it is present (else a sample film), enlarged to 1080p with film grain. All in one run,
-each in a process of its own, on the same file; the best of the repeats counts. The chain needs ffmpeg and is left out without it.
+Without VIDEO a clip is made: real footage where it is present (else sample films), film after film, enlarged to 1080p with film grain.
+How dear decoding is depends on the file's bit rate, so the ratio does: --crf 18 gives a camera's rate, 23 that of a film on the web. All
+in one run, each in a process of its own, on the same file. Decoding and the pass take turns, for a machine's speed may drift, and the
+median of the pairs' ratios counts. The chain needs ffmpeg and is left out without it.
 """
 
 import argparse
@@ -14,9 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import chain, count, islice
 from pathlib import Path
+from statistics import median
 
 import av
 import cv2
@@ -25,32 +29,41 @@ import numpy as np
 from skyreels_platform.media.decode import frames
 from skyreels_platform.media.sample_film import library_specs, render_film
 
-SIZE, RATE, NUM_FRAMES = (1920, 1080), 25, 500
+SIZE, RATE = (1920, 1080), 25
+FOOTAGE = "psd_testvideo.mp4", "mango_sintel.mp4", "cosmos_video30.mp4"
 SETTINGS = {"min_length_s": 0.7, "max_length_s": 60.0}
 
 
 # ---- the file ------------------------------------------------------------------------------------------------------------------
 
 
-def make_clip(folder: Path) -> Path:
-    """NUM_FRAMES at 1080p, h264, with grain as a camera leaves it."""
-    footage = Path(os.environ.get("SKYREELS_FOOTAGE", Path(__file__).resolve().parents[2] / "shared" / "data")) / "videos"
-    source = footage / "mango_sintel.mp4"
-    if not source.is_file():
-        source = folder / "film.mp4"
-        render_film(source, library_specs()[0], seed=0)
+def make_clip(folder: Path, *, num_frames: int, crf: int) -> Path:
+    """So many frames at 1080p, h264, with grain as a camera leaves it."""
     grain = [np.random.default_rng(seed).normal(0, 3, (SIZE[1], SIZE[0], 1)).astype(np.int16) for seed in range(8)]
     path = folder / "clip.mp4"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "fast"})
+        stream = container.add_stream("libx264", rate=RATE, options={"crf": str(crf), "preset": "fast"})
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        for frame in frames(source, size=SIZE, stop=NUM_FRAMES):
-            image = np.clip(frame.image + grain[frame.index % len(grain)], 0, 255).astype(np.uint8)
+        for index, frame in enumerate(islice(chain.from_iterable(frames(source, size=SIZE) for source in _sources(folder)), num_frames)):
+            image = np.clip(frame.image + grain[index % len(grain)], 0, 255).astype(np.uint8)
             picture = av.VideoFrame.from_ndarray(image)
-            picture.pts, picture.time_base = frame.index, Fraction(1, RATE)
+            picture.pts, picture.time_base = index, Fraction(1, RATE)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return path
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    """Endless: real films, or drawn ones where there are none."""
+    footage = Path(os.environ.get("SKYREELS_FOOTAGE", Path(__file__).resolve().parents[2] / "shared" / "data")) / "videos"
+    real = [footage / name for name in FOOTAGE if (footage / name).is_file()]
+    for number in count():
+        if real:
+            yield real[number % len(real)]
+        else:
+            drawn = folder / f"film{number}.mp4"
+            render_film(drawn, library_specs()[0], seed=number)
+            yield drawn
 
 
 # ---- what is measured: each runs in a process of its own -------------------------------------------------------------------------
@@ -111,14 +124,10 @@ _TASKS: dict[str, Callable[[str], dict[str, float]]] = {
 }
 
 
-def measured(task: str, path: Path, repeats: int) -> dict[str, float]:
-    """Best wall and processor seconds of some runs, imports not counted, and what the task returned."""
-    best: dict[str, float] = {}
-    for _ in range(repeats):
-        done = subprocess.run([sys.executable, __file__, "--task", task, str(path)], check=True, capture_output=True, text=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        best = found if not best or found["wall_s"] < best["wall_s"] else best
-    return best
+def measured(task: str, path: Path) -> dict[str, float]:
+    """Wall and processor seconds of one run, imports not counted, and what the task returned."""
+    done = subprocess.run([sys.executable, "-m", "benchmarks.curation", "--task", task, str(path)], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def run_task(task: str, path: str) -> None:
@@ -136,25 +145,44 @@ def main() -> None:
     """Print one line per way, with its ratio to decoding."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="?", help="1080p h264 file; default: made now")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--crf", type=int, default=23, help="quality of the clip that is made, lower is better; default 23")
+    parser.add_argument("--frames", type=int, default=1500, help="length of the clip that is made, at 25 per second; default 1500")
+    parser.add_argument("--repeats", type=int, default=5, help="how often decoding and the pass are run; default 5")
+    parser.add_argument("--only-pass", action="store_true", help="leave out TransNetV2 and the chain of tools, which take minutes")
     parser.add_argument("--task", choices=_TASKS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
         run_task(options.task, options.video)
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(options.video) if options.video else make_clip(Path(folder))
-        tasks = [task for task in _TASKS if task != "chain of tools" or shutil.which("ffmpeg")]
-        results = {task: measured(task, path, options.repeats if task in ("decode", "pass") else 1) for task in tasks}
-        count, decode = results["decode"]["frames"], results["decode"]["wall_s"]
-        megabits = path.stat().st_size * 8 / 1e6 / (count / RATE)
-        print(f"{path.name}: {count:.0f} frames, {megabits:.1f} Mbit/s, {os.cpu_count()} cores")
-        for task, found in results.items():
-            extra = ", ".join(f"{value:.0f} {key}" for key, value in found.items() if key not in ("wall_s", "core_s", "frames"))
-            times = f"{found['wall_s']:7.2f} s  {found['core_s']:7.2f} core-s  {found['wall_s'] / decode:5.2f} x decoding"
-            print(f"  {task:22s} {times}  {extra}")
-        if "chain of tools" in results:
-            print(f"  one pass is {results['chain of tools']['wall_s'] / results['pass']['wall_s']:.2f} times as fast as the chain")
+        path = Path(options.video) if options.video else make_clip(Path(folder), num_frames=options.frames, crf=options.crf)
+        compare(path, options.repeats, only_pass=options.only_pass)
+
+
+def compare(path: Path, repeats: int, *, only_pass: bool) -> None:
+    """Run everything on one file and print it."""
+    pairs = [(measured("decode", path), measured("pass", path)) for _ in range(repeats)]
+    num_frames = pairs[0][0]["frames"]
+    megabits = path.stat().st_size * 8 / 1e6 / (num_frames / RATE)
+    print(f"{path.name}: {num_frames:.0f} frames, {megabits:.1f} Mbit/s, {os.cpu_count()} cores")
+    best = [min(runs, key=lambda run: run["wall_s"]) for runs in zip(*pairs, strict=True)]
+    _print("decode", best[0], best[0])
+    _print("pass", best[1], best[0])
+    wall, cores = (median(one[name] / merely[name] for merely, one in pairs) for name in ("wall_s", "core_s"))
+    print(f"  the pass takes {wall:.2f} times the wall time of decoding and {cores:.2f} times its processor time (medians of {repeats} pairs)")
+    if only_pass:
+        return
+    _print("pass with TransNetV2", measured("pass with TransNetV2", path), best[0])
+    if shutil.which("ffmpeg"):
+        tools = measured("chain of tools", path)
+        _print("chain of tools", tools, best[0])
+        print(f"  one pass is {tools['wall_s'] / best[1]['wall_s']:.2f} times as fast as the chain")
+
+
+def _print(task: str, found: dict[str, float], decode: dict[str, float]) -> None:
+    extra = ", ".join(f"{value:.0f} {key}" for key, value in found.items() if key not in ("wall_s", "core_s", "frames"))
+    times = f"{found['wall_s']:7.2f} s  {found['core_s']:7.2f} core-s  {found['wall_s'] / decode['wall_s']:5.2f} x decoding"
+    print(f"  {task:22s} {times}  {extra}")
 
 
 if __name__ == "__main__":

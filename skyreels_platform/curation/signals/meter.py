@@ -22,7 +22,7 @@ class Lens:
         self._flow = FlowMeter()
         functions = (function for kind in kinds for asker in (kind, kind.shared) if asker for function in asker.of_sample)
         self._of_sample = list(dict.fromkeys(functions))
-        self._before: tuple[np.ndarray, np.ndarray, float] | None = None  # the last picture: RGB, luma, seconds
+        self._before: tuple[np.ndarray, int | None, np.ndarray, float] | None = None  # the last picture: RGB, channel, its plane, seconds
 
     def sample(self, frame: Levels) -> Sample:
         """The next frame as signals see it."""
@@ -44,16 +44,19 @@ class Lens:
 
     def _moved(self, rgb: np.ndarray, channel: int | None, time_s: float) -> tuple[np.ndarray, Motion | None]:
         """This channel of the picture, or its luma, and the motion on that plane since the last picture."""
-        grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-        plane = grey if channel is None else cv2.extractChannel(rgb, channel)
-        motion = None
-        if self._before is not None and min(grey.shape) >= SMALLEST:
-            earlier_rgb, earlier_grey, earlier_s = self._before
-            earlier = earlier_grey if channel is None else cv2.extractChannel(earlier_rgb, channel)
+        plane, motion = _plane(rgb, channel), None
+        if self._before is not None and min(plane.shape) >= SMALLEST:
+            earlier_rgb, earlier_channel, earlier, earlier_s = self._before
             if time_s > earlier_s:
+                earlier = earlier if channel == earlier_channel else _plane(earlier_rgb, channel)
                 motion = self._flow.measure(earlier, plane, time_s - earlier_s)
-        self._before = rgb, grey, time_s
+        self._before = rgb, channel, plane, time_s
         return plane, motion
+
+
+def _plane(rgb: np.ndarray, channel: int | None) -> np.ndarray:
+    """(h, w) uint8: a channel, or luma for None."""
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if channel is None else cv2.extractChannel(rgb, channel)
 
 
 class ShotMeter:

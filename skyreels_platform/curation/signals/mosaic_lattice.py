@@ -101,7 +101,8 @@ class _Tables:
 
 
 def _sums(table: np.ndarray, top: np.ndarray, bottom: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return table[np.ix_(bottom, right)] - table[np.ix_(top, right)] - table[np.ix_(bottom, left)] + table[np.ix_(top, left)]
+    low, high = table[bottom[:, None], right], table[top[:, None], right]
+    return low - high - table[bottom[:, None], left] + table[top[:, None], left]
 
 
 class _Candidate(NamedTuple):
