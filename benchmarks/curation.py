@@ -126,7 +126,8 @@ _TASKS: dict[str, Callable[[str], dict[str, float]]] = {
 
 def measured(task: str, path: Path) -> dict[str, float]:
     """Wall and processor seconds of one run, imports not counted, and what the task returned."""
-    done = subprocess.run([sys.executable, "-m", "benchmarks.curation", "--task", task, str(path)], check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.curation", "--task", task, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -169,7 +170,7 @@ def compare(path: Path, repeats: int, *, only_pass: bool) -> None:
     _print("decode", best[0], best[0])
     _print("pass", best[1], best[0])
     wall, cores = (median(one[name] / merely[name] for merely, one in pairs) for name in ("wall_s", "core_s"))
-    print(f"  the pass takes {wall:.2f} times the wall time of decoding and {cores:.2f} times its processor time (medians of {repeats} pairs)")
+    print(f"  pass / decoding, medians of {repeats} pairs: {wall:.2f} of wall time, {cores:.2f} of processor time")
     if only_pass:
         return
     _print("pass with TransNetV2", measured("pass with TransNetV2", path), best[0])
