@@ -1,11 +1,23 @@
 """What the curation signals find on drawn shots that went through h264: precision, recall and unknowns of each, on unseen seeds.
 
-    python benchmarks/signals.py [--shots N] [--tuning] [--first SEED] [--more FLAW] [--processes N] [--misses] [--keep FOLDER] [flaw ...]
+    python benchmarks/signals.py [--shots N] [--tuning] [--first SEED] [--more FLAW | --balanced] [--processes N] [--misses] [--keep FOLDER]
+        [flaw ...]
 
 Every shot is a scene from a seed with any number of flaws; for each signal it is an example of its flaw or one without. Rules may be
 changed by what is seen on the tuning seeds (--tuning); the figures that are quoted come from the others, and whoever has looked at a
 miss among those has used them up: raise HELD_OUT then. --more puts one flaw into about half of the shots: a quarter of a thousand
-ordinary ones hold a dozen mosaics, which say little about recall.
+ordinary ones hold a dozen mosaics, which say little about recall. --balanced puts each of black, static, letterbox, subtitle, logo
+and mosaic into at least one shot of seven.
+
+A shot counts neither way for a flaw where the flaw's definition leaves open whether it has it; the column `open` says how many do:
+black, subtitle: none.
+static: black shots, slide shows, and shots in which nothing moves but grain; pans over a still that start softly or hardly move; a held
+    frame over which a mosaic moves; composed pictures of which neither moves.
+letterbox: a picture before its own blurred copy.
+logo: a picture in a picture, which stands in a corner, too.
+mosaic: of a pattern that repeats (bricks, stripes, windows: a chess board), and one of which bars leave less than half. None is drawn where
+    nobody would see one: neighbouring blocks differ by 6 levels of 255 on average, and half of them by 4.
+Blurs, stickers, split screens and the others: media/sample_shots.py says it where it draws them.
 
 A shot is found where the signal reaches its bound in BOUNDS. Precision: of those found, how many have the flaw. Recall: of those that
 have it and got a number, how many were found. Unknown: how many with the flaw got no number. In brackets the 95 % interval (Wilson).
@@ -61,6 +73,9 @@ class Row:
 
     flaw: str
     num_shots: int
+    """That count."""
+    num_open: int
+    """That count neither way."""
     num_flawed: int
     num_found: int
     """Right ones."""
@@ -113,6 +128,7 @@ def value_of(flaw: str, shot: Seen) -> float | None:
 
 def judged(flaw: str, shots: Iterable[Seen]) -> tuple[Row, list[Seen]]:
     """One flaw's row, and the shots that its signal got wrong."""
+    shots = list(shots)
     counted = [shot for shot in shots if flaw not in shot.unsure]
     flawed = [shot for shot in counted if flaw in shot.flaws]
     found = [shot for shot in counted if (value := value_of(flaw, shot)) is not None and value >= BOUNDS[flaw]]
@@ -120,8 +136,8 @@ def judged(flaw: str, shots: Iterable[Seen]) -> tuple[Row, list[Seen]]:
     missed = [shot for shot in flawed if value_of(flaw, shot) is not None and shot not in right]
     false = [shot for shot in found if flaw not in shot.flaws]
     row = Row(
-        flaw=flaw, num_shots=len(counted), num_flawed=len(flawed), num_found=len(right), num_false=len(false), num_missed=len(missed),
-        num_unknown=len(flawed) - len(right) - len(missed),
+        flaw=flaw, num_shots=len(counted), num_open=len(shots) - len(counted), num_flawed=len(flawed), num_found=len(right),
+        num_false=len(false), num_missed=len(missed), num_unknown=len(flawed) - len(right) - len(missed),
     )  # fmt: skip
     return row, missed + false
 
@@ -142,6 +158,7 @@ def main() -> None:
     parser.add_argument("--tuning", action="store_true", help="shots that rules may be set on")
     parser.add_argument("--first", type=int, help="first seed; by default that of the range")
     parser.add_argument("--more", choices=FLAWS, metavar="FLAW", help="a flaw that about half of the shots carry")
+    parser.add_argument("--balanced", action="store_true", help="as many shots with each of the six commonest flaws")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--misses", action="store_true", help="list the shots on the wrong side of a bound")
     parser.add_argument("--keep", type=Path, help="folder in which encoded shots are kept, to be measured again")
@@ -151,20 +168,23 @@ def main() -> None:
     if unknown := set(flaws) - set(BOUNDS):
         parser.error(f"{', '.join(sorted(unknown))}: no such flaw; known: {', '.join(BOUNDS)}")
     names = list(dict.fromkeys(SIGNAL_OF.get(flaw, flaw) for flaw in flaws))
-    odds = Odds().with_more(asked.more) if asked.more else Odds()
+    if asked.more and asked.balanced:
+        parser.error("give --more or --balanced, not both")
+    odds = Odds().with_more(asked.more) if asked.more else Odds.balanced() if asked.balanced else Odds()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         folder = asked.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         shots = see_all(range(first, first + asked.shots), names, str(folder), asked.processes, odds)
-    many = f", much {asked.more}" if asked.more else ""
+    many = f", much {asked.more}" if asked.more else ", balanced" if asked.balanced else ""
     print(f"{asked.shots} shots, seeds {first} to {first + asked.shots - 1}{many}, {time.perf_counter() - started:.0f} s\n")
-    print(f"{'flaw':<16}{'bound':>6}{'shots':>7}{'flawed':>8}  {'precision':<20}{'recall':<20}{'unknown':>7}")
+    print(f"{'flaw':<16}{'bound':>6}{'shots':>7}{'open':>6}{'flawed':>8}  {'precision':<20}{'recall':<20}{'unknown':>7}")
     for flaw in flaws:
         row, wrong = judged(flaw, shots)
         precision = f"{row.precision:.3f} {interval(row.num_found, row.num_found + row.num_false)}"
         recall = f"{row.recall:.3f} {interval(row.num_found, row.num_found + row.num_missed)}"
-        print(f"{flaw:<16}{BOUNDS[flaw]:>6g}{row.num_shots:>7}{row.num_flawed:>8}  {precision:<20}{recall:<20}{row.num_unknown:>7}")
+        counts = f"{row.num_shots:>7}{row.num_open:>6}{row.num_flawed:>8}"
+        print(f"{flaw:<16}{BOUNDS[flaw]:>6g}{counts}  {precision:<20}{recall:<20}{row.num_unknown:>7}")
         if asked.misses:
             for shot in wrong:
                 print(f"    {'missed' if flaw in shot.flaws else 'false'} {shot.seed}: {value_of(flaw, shot):.4g}; {shot.detail}")

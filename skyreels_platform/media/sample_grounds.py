@@ -29,6 +29,10 @@ SPEEDS = {
     "roll_clockwise": 8.0, "handheld": 0.05,
 }  # fmt: skip
 """Camera motion -> a middling speed, as `Camera.speed` counts it."""
+PATTERNS = ("bricks", "leaves", "stripes", "blots", "windows")
+"""What fills the frame of a busy scene."""
+REPEATING = ("bricks", "stripes", "windows")
+"""Those that repeat at one distance."""
 _RANGES = {"pan": (0.04, 0.25), "tilt": (0.04, 0.25), "zoom": (0.05, 0.2), "roll": (2.0, 8.0), "handheld": (0.01, 0.03)}
 
 
@@ -202,10 +206,10 @@ def plain_frames(
 
 
 def busy_frames(
-    width: int, height: int, num_frames: int, fps: int, motion: str, generator: np.random.Generator
+    width: int, height: int, num_frames: int, fps: int, motion: str, generator: np.random.Generator, pattern: str = ""
 ) -> Iterator[np.ndarray]:
-    """A high-contrast texture seen by a moving camera, grained like a film."""
-    canvas = _busy_canvas(2 * width, 2 * height, generator)
+    """A high-contrast texture, one of PATTERNS or any, seen by a moving camera, grained like a film."""
+    canvas = _busy_canvas(2 * width, 2 * height, generator, pattern)
     speed = float(generator.uniform(0.6, 2.0)) * SPEEDS.get(motion, 0.0)
     phases = generator.uniform(0, 2 * np.pi, 2)
     for index in range(num_frames):
@@ -234,9 +238,9 @@ def _camera(motion: str, speed: float, time_s: float, width: int, height: int, p
     return view
 
 
-def _busy_canvas(width: int, height: int, generator: np.random.Generator) -> np.ndarray:
+def _busy_canvas(width: int, height: int, generator: np.random.Generator, pattern: str) -> np.ndarray:
     dark, light = (generator.uniform(low, high, 3) for low, high in ((10, 110), (120, 250)))
-    kind = str(generator.choice(["bricks", "leaves", "stripes", "blots", "windows"]))
+    kind = pattern or str(generator.choice(PATTERNS))
     cell = int(generator.integers(10, 40))
     rows, columns = np.mgrid[:height, :width]
     if kind == "bricks":

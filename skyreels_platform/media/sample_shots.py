@@ -12,8 +12,8 @@ from typing import Self, TypeVar
 import cv2
 import numpy as np
 
-from skyreels_platform.media.sample_flaws import VISIBLE, draw_flaw
-from skyreels_platform.media.sample_grounds import SPEEDS, busy_frames, deep_frames, plain_frames
+from skyreels_platform.media.sample_flaws import draw_flaw
+from skyreels_platform.media.sample_grounds import PATTERNS, REPEATING, SPEEDS, busy_frames, deep_frames, plain_frames
 from skyreels_platform.media.sample_overlays import Kind, draw_overlays
 
 _Choice = TypeVar("_Choice")
@@ -29,8 +29,8 @@ SIGNALS = (
 SHARP = 0.8
 """`_detail` of an area from which a blur laid over it shows; soft grounds have about 0.1, textures 1 and more."""
 _BARS = {"letterbox": 3, "pillarbox": 2, "windowbox": 1, "blurred_fill": 1}
-_PATCHY = 0.5
-"""Share of a mosaic's blocks that differ from the next one, below which nobody sees a lattice: some lone squares on an even ground."""
+_LEFT = 0.5
+"""Share of a mosaic or blur that bars must leave for the shot to count as an example of it; under bars altogether it is no flaw."""
 _OFTEN = 0.55
 """Share of the shots that get a flaw of which many are wanted; some come out too faint to count."""
 
@@ -47,6 +47,12 @@ class Odds:
     subtitle: float = 0.3
     logo: float = 0.3
     sticker: float = 0.1
+
+    @classmethod
+    def balanced(cls) -> Self:
+        """Of each of black, static, letterbox, subtitle, logo and mosaic about one shot in six, and some of every other flaw."""
+        rest = dict.fromkeys(("slideshow", "still_pan", "split_screen", "picture_in_picture"), 3)
+        return cls(courses={"plain": 54, "black": 16, "static": 18} | rest, mosaic=0.5, blurred_region=0.1)
 
     def with_more(self, flaw: str) -> Self:
         """The same with about half of the shots carrying this flaw. ValueError for a flaw that no shot has."""
@@ -81,6 +87,8 @@ class SampleShot:
     """Names of the signals for which the shot counts neither way."""
     detail: str = ""
     """What was drawn, for reading."""
+    areas: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), int))
+    """(F, 4) or (0, 4): where a mosaic or a blurred area lies in each frame, x0, y0, x1, y1 in pixels."""
 
 
 def draw_shot(seed: int, odds: Odds | None = None) -> SampleShot:
@@ -95,9 +103,10 @@ def draw_shot(seed: int, odds: Odds | None = None) -> SampleShot:
     shot = SampleShot(seed=seed, clip=clip, fps=fps, crf=int(generator.integers(18, 31)))
     details = [f"{width}x{height} {fps} fps {count} frames crf {shot.crf}", ground, course]
     _COURSES[course](shot, generator, is_flat)
+    details += [shot.detail] if shot.detail else []
     if course in ("plain", "static"):
         details += _areas(shot, generator, odds)
-        if "mosaic" in shot.flaws and ground.startswith("busy"):
+        if "mosaic" in shot.flaws and ground.split()[0] in REPEATING:
             shot.unsure.add("mosaic")  # of a pattern that repeats it is a chess board, which is none by definition
     if course != "black":
         details += _bars(shot, generator, odds)
@@ -119,7 +128,9 @@ def _scene(width: int, height: int, count: int, fps: int, generator: np.random.G
     if kind == "deep":
         frames = deep_frames(width, height, count, fps, motion, generator)
     elif kind == "busy":
-        frames = busy_frames(width, height, count, fps, motion, generator)
+        pattern = str(generator.choice(PATTERNS))
+        frames = busy_frames(width, height, count, fps, motion, generator, pattern)
+        return np.stack(list(frames)), f"{pattern} {motion}", True
     else:
         frames = plain_frames(width, height, count, fps, motion, int(generator.integers(1 << 30)), generator)
     return np.stack(list(frames)), f"{kind} {motion}", kind != "deep"
@@ -137,7 +148,7 @@ def _plain(shot: SampleShot, generator: np.random.Generator, is_flat: bool) -> N
 
 def _is_frozen(clip: np.ndarray) -> bool:
     """Whether anything moves: a camera at rest before a scene without a subject gives a picture that stands still."""
-    small = [cv2.resize(clip[place], (32, 18), interpolation=cv2.INTER_AREA).astype(float) for place in (0, len(clip) // 2, -1)]
+    small = [cv2.resize(clip[place], (96, 54), interpolation=cv2.INTER_AREA).astype(float) for place in (0, len(clip) // 2, -1)]
     return max(float(np.abs(one - small[0]).max()) for one in small[1:]) < 8
 
 
@@ -210,18 +221,20 @@ def _pan_over_still(shot: SampleShot, generator: np.random.Generator, is_flat: b
         view = np.array([[1 / scale, 0, middle[0] - width / 2 / scale], [0, 1 / scale, middle[1] - height / 2 / scale]])
         shot.clip[index] = cv2.warpAffine(large, view, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     shot.flaws.add("still_pan")
-    shot.unsure.add("static")  # a soft start holds the picture
+    if soft or _is_frozen(shot.clip):
+        shot.unsure.add("static")  # a soft start holds the picture
 
 
 def _split(shot: SampleShot, generator: np.random.Generator, is_flat: bool, kind: str = "split_screen") -> None:
     count, height, width = shot.clip.shape[:3]
-    other, _, _ = _scene(width, height, count, shot.fps, generator)
+    other, ground, _ = _scene(width, height, count, shot.fps, generator)
     frozen = _is_frozen(shot.clip), _is_frozen(other)
-    shot.clip, _ = draw_flaw(kind, shot.clip, generator, other=other)
+    shot.clip, truth = draw_flaw(kind, shot.clip, generator, other=other)
+    shot.detail = f"with {ground} {truth.detail}"
     shot.flaws.add("split_screen")
-    shot.unsure |= {"still_pan", "static", "sticker"}
+    shot.unsure |= {"still_pan", "sticker"}
     if all(frozen):
-        shot.unsure.add("split_screen")  # nothing moves: a wall would look the same
+        shot.unsure |= {"split_screen", "static"}  # nothing moves: a wall would look the same
 
 
 def _inset(shot: SampleShot, generator: np.random.Generator, is_flat: bool) -> None:
@@ -246,7 +259,7 @@ def _areas(shot: SampleShot, generator: np.random.Generator, odds: Odds) -> list
     if not kind:
         return []
     drawn, truth = draw_flaw(kind, shot.clip, generator)
-    if truth.visible < VISIBLE:
+    if not truth.is_visible:
         return []
     x0, y0, x1, y1 = truth.boxes[0]
     if kind == "blurred_box" and _detail(shot.clip[0, y0:y1, x0:x1]) < SHARP:
@@ -254,10 +267,9 @@ def _areas(shot: SampleShot, generator: np.random.Generator, odds: Odds) -> list
     shot.clip = drawn
     shot.flaws.add("blurred_region" if kind == "blurred_box" else "mosaic")
     shot.unsure.add("still_pan")
-    if kind == "moving_mosaic":
-        shot.unsure.add("static")
-    if truth.differing < _PATCHY:
-        shot.unsure.add("mosaic")
+    if kind == "moving_mosaic" and "static" in shot.flaws:
+        shot.unsure.add("static")  # a held frame over which something moves
+    shot.areas = truth.boxes
     return [f"{kind} {truth.detail}"]
 
 
@@ -277,11 +289,21 @@ def _bars(shot: SampleShot, generator: np.random.Generator, odds: Odds) -> list[
     shot.unsure.add("letterbox" if kind == "blurred_fill" else "blurred_fill")
     if kind == "blurred_fill":
         shot.unsure |= {"split_screen", "blurred_region"}
-    if shot.flaws & {"mosaic", "blurred_region"}:
-        shot.unsure |= {"mosaic", "blurred_region"}  # bars may cover most of it
+    covered = shot.flaws & {"mosaic", "blurred_region"}
+    left = _left(shot.areas, truth.boxes[0]) if covered else 1.0
+    if left == 0:
+        shot.flaws -= covered
+    elif left < _LEFT:
+        shot.unsure |= covered
     if kind in ("pillarbox", "windowbox") or "logo" in shot.unsure:
         shot.unsure.add("split_screen")  # bars look like panels, and hide the outer sides of an inset
     return [f"{kind} {truth.detail}"]
+
+
+def _left(areas: np.ndarray, picture: np.ndarray) -> float:
+    """Share of the areas, over all frames, that lies inside the picture; boxes as x0, y0, x1, y1."""
+    shown = np.clip(np.minimum(areas[:, 2:], picture[2:]) - np.maximum(areas[:, :2], picture[:2]), 0, None)
+    return float(np.prod(shown, axis=1).sum() / np.prod(areas[:, 2:] - areas[:, :2], axis=1).sum())
 
 
 def _overlays(shot: SampleShot, generator: np.random.Generator, odds: Odds) -> list[str]:

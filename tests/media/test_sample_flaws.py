@@ -96,3 +96,11 @@ def test_unknown_flaws_and_missing_clips_are_refused():
         draw_flaw("mosiac", clip(0), np.random.default_rng(0))
     with pytest.raises(ValueError, match="needs `other`"):
         draw_flaw("split_screen", clip(0), np.random.default_rng(0))
+
+
+def test_a_mosaic_over_an_even_area_is_called_invisible():
+    ground = np.full((FRAMES, HEIGHT, WIDTH, 3), 120, np.uint8)
+    ground[:, :, : WIDTH // 2] = 20  # one step of 100 levels, and nothing else
+    _, lone = draw_flaw("mosaic", ground, np.random.default_rng(0))
+    assert not lone.is_visible
+    assert drawn("mosaic", 0)[1].is_visible

@@ -97,3 +97,25 @@ def test_more_of_a_flaw_puts_it_into_about_half_of_the_shots(flaw: str):
 def test_more_of_what_is_not_drawn_is_refused():
     with pytest.raises(ValueError, match="'plain' is not drawn"):
         Odds().with_more("plain")
+
+
+def test_balanced_odds_draw_every_one_of_the_six(small: None):
+    shots = [draw_shot(seed, Odds.balanced()) for seed in range(60)]
+    for flaw in ("black", "static", "letterbox", "subtitle", "logo", "mosaic"):
+        assert sum(flaw in shot.flaws for shot in shots) >= 4, flaw
+
+
+@pytest.mark.parametrize(("picture", "share"), [((0, 0, 100, 100), 1.0), ((20, 0, 100, 100), 0.5), ((60, 0, 100, 100), 0.0)])
+def test_bars_leave_a_share_of_an_area(picture: tuple[int, ...], share: float):
+    areas = np.array([[10, 10, 30, 20], [10, 60, 30, 70]])
+    assert sample_shots._left(areas, np.array(picture)) == share
+
+
+@pytest.mark.usefixtures("small")
+def test_a_mosaic_under_bars_altogether_is_no_flaw(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sample_shots, "_left", lambda areas, picture: 0.0)
+    odds = Odds(courses={"plain": 1}, mosaic=1.0, blurred_region=0.0, bars=1.0, bar_kinds={"letterbox": 1})
+    shots = [draw_shot(seed, odds) for seed in range(4)]
+    assert all("mosaic" not in shot.flaws | shot.unsure for shot in shots)
+    monkeypatch.setattr(sample_shots, "_left", lambda areas, picture: 0.3)
+    assert any("mosaic" in shot.unsure for shot in (draw_shot(seed, odds) for seed in range(4)))
