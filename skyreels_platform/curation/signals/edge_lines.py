@@ -25,7 +25,12 @@ the scene goes with the scene, unless it slides along itself."""
 BAR = 12
 """Levels of 255 between the darkest and the lightest pixel of a row that belongs to a bar."""
 APART = 5
-"""Half pixels (flow is kept at every second one) from a seam at which both sides' motion is read: nearer, flow smears."""
+"""Points of the flow's grid (every fourth pixel) from a seam at which both sides' motion is read: nearer, flow smears. Beyond the frame's
+border the outermost point stands for what would be there."""
+NEAR = 3
+"""Pixels from a line within which one of the flow's points must show it."""
+IN_CELL = 0.15
+"""Share of the pixels around a point of that grid that must show a step for the seam to be seen there at that time."""
 
 
 class Seams(NamedTuple):
@@ -36,18 +41,22 @@ class Seams(NamedTuple):
     lying: np.ndarray
     """uint8, 1 on horizontal seams."""
     upright_moves: np.ndarray
-    """Share of the time, 0 to 1, at which something speaks against an upright line of the scene there: motion across it on either side,
-    or a difference between the motions of both sides."""
+    """Share of the time, 0 to 1, at which a step is seen although something speaks against an upright line of the scene there: motion
+    across it on either side, or a difference between the motions of both sides."""
     lying_moves: np.ndarray
     """The same for horizontal lines."""
+    upright_gone: np.ndarray
+    """Share of the time at which something speaks against the line and no step is seen: a subject that passes before an edge covers it."""
+    lying_gone: np.ndarray
     pictures: list[np.ndarray]
     """uint8: up to three of the pictures, from the beginning, the middle and the end."""
 
     def turned(self) -> "Seams":
         """The same with rows and columns swapped."""
         return Seams(
-            self.lying.T, self.upright.T, self.lying_moves.T, self.upright_moves.T, [picture.T for picture in self.pictures]
-        )  # fmt: skip
+            self.lying.T, self.upright.T, self.lying_moves.T, self.upright_moves.T, self.lying_gone.T, self.upright_gone.T,
+            [picture.T for picture in self.pictures],
+        )
 
     def rows(self) -> slice:
         """The rows without level bars above and below the picture."""
@@ -55,16 +64,33 @@ class Seams(NamedTuple):
         busy = np.flatnonzero(np.any([np.ptp(picture, axis=1) >= BAR for picture in self.pictures], axis=0))
         return slice(int(busy[0]), int(busy[-1]) + 1) if len(busy) >= height // 4 else slice(0, height)
 
-    def content(self, rows: slice, columns: slice) -> float:
-        """Levels by which the middle half of the coarse blocks of an area differ, at its largest over the pictures: 0 in a flat area,
-        also with a line of text on it."""
+    def contents(self, rows: slice, columns: slice, *, fine: bool = False) -> list[float]:
+        """Levels by which the middle half of the coarse blocks of an area differ in each of the pictures: 0 in a flat area, also with a
+        short line of text on it. `fine`: or a quarter of what the middle half of its pixels do, for even stripes show in pixels alone."""
         shown = [picture[rows, columns] for picture in self.pictures]
         if not shown or not shown[0].size:
-            return 0.0
+            return [0.0]
         height, width = shown[0].shape
         size = max(2, width // COARSE), max(2, height // COARSE)
-        quarters = [np.quantile(cv2.resize(part, size, interpolation=cv2.INTER_AREA), (0.25, 0.75)) for part in shown]
-        return float(max(high - low for low, high in quarters))
+        found: list[float] = []
+        for part in shown:
+            low, high = np.quantile(cv2.resize(part, size, interpolation=cv2.INTER_AREA), (0.25, 0.75))
+            darker, lighter = np.quantile(part[::2, ::2], (0.25, 0.75)) if fine else (0.0, 0.0)
+            found.append(float(max(high - low, (lighter - darker) / 4)))
+        return found
+
+    def completeness(self, first: int, last: int, at: int) -> float:
+        """Share of rows [first, last) that show a seam within a pixel of the best column near `at`."""
+        near = np.ascontiguousarray(self.upright[first:last, max(0, at - 3):at + 4])
+        return float(cv2.dilate(near, np.ones((1, 3), np.uint8)).mean(axis=0).max())
+
+    def motion(self, first: int, last: int, at: int) -> tuple[float, float]:
+        """Mean `upright_moves` and `upright_gone` along rows [first, last) of the line at column `at`, where the first is largest within
+        a point of the flow's grid: a line that lies between two points shows at one of them."""
+        near = slice(max(0, at - NEAR), at + NEAR + 1)
+        moves, gone = (part[first:last, near].mean(axis=0) for part in (self.upright_moves, self.upright_gone))
+        best = int(moves.argmax())
+        return float(moves[best]), float(gone[best])
 
     def kinship(self, first: int, last: int, at: int) -> float:
         """Correlation, -1 to 1, of what lies left and right of column `at` in rows [first, last): one picture goes on across any
@@ -88,27 +114,33 @@ class EdgeLines:
         self._last: np.ndarray | None = None
         self._steps: list[np.ndarray] = []  # sums of what changes across and down, (h, w) each
         self._shown: list[np.ndarray] = []  # in how many pictures it is a step
-        self._moves: list[np.ndarray] = []  # against upright and level lines, (h / 2, w / 2) each
+        self._moves: list[np.ndarray] = []  # against upright and level lines that are seen, (h / 4, w / 4) each
+        self._gone: list[np.ndarray] = []  # and that are not
         self._num_motions = 0
 
     def add(self, plane: np.ndarray, flow: np.ndarray | None) -> None:
-        """(h, w) uint8, all of one size; and (h / 2, w / 2, 2) motion since the picture before."""
+        """(h, w) uint8, all of one size; and (h / 4, w / 4, 2) motion since the picture before."""
         if not self._steps:
             self._steps, self._shown = ([np.zeros(plane.shape, np.float32) for _ in range(2)] for _ in range(2))
         self.num_pictures += 1
+        steps: list[np.ndarray] = []
         for number, (one, other, middle) in enumerate((
             (plane[:, 2:], plane[:, :-2], np.s_[:, 1:-1]), (plane[2:], plane[:-2], np.s_[1:-1]),
         )):  # fmt: skip
             step = cv2.absdiff(one, other)
             cv2.accumulate(step, self._steps[number][middle])
-            cv2.accumulate(cv2.threshold(step, FAINTEST - 1, 1, cv2.THRESH_BINARY)[1], self._shown[number][middle])
+            steps.append(cv2.threshold(step, FAINTEST - 1, 1, cv2.THRESH_BINARY)[1])
+            cv2.accumulate(steps[-1], self._shown[number][middle])
         if flow is not None:
             if not self._moves:
-                self._moves = [np.zeros(flow.shape[:2], np.float32) for _ in range(2)]
+                self._moves, self._gone = ([np.zeros(flow.shape[:2], np.float32) for _ in range(2)] for _ in range(2))
             self._num_motions += 1
-            turned = np.ascontiguousarray(flow.transpose(1, 0, 2)[..., ::-1])
-            for total, shown in zip((self._moves[0], self._moves[1].T), (flow, turned), strict=True):
-                total[:, APART:-APART] += _against(shown)
+            for number, step in enumerate(steps):
+                cells = cv2.resize(step * 255, flow.shape[1::-1], interpolation=cv2.INTER_AREA)
+                seen = cells >= 255 * IN_CELL
+                against = _against(flow) if number == 0 else _against(flow.transpose(1, 0, 2)[..., ::-1]).T
+                self._moves[number] += against & seen
+                self._gone[number] += against & ~seen
         self._last = plane
         if self.num_pictures & (self.num_pictures - 1) == 0:  # powers of two: the last two lie in the first and the second half
             self._kept = [*self._kept[-1:], plane]
@@ -122,13 +154,17 @@ class EdgeLines:
             for step, shown, window in zip(self._steps, self._shown, ((AROUND, 1), (1, AROUND)), strict=True)
         )
         size = self._last.shape[::-1]
-        upright, lying = (cv2.resize(moves / self._num_motions, size, interpolation=cv2.INTER_NEAREST) for moves in self._moves)
-        return Seams(across, down, upright, lying, [*self._kept, self._last])
+        moves, gone = (
+            [cv2.resize(one / self._num_motions, size, interpolation=cv2.INTER_NEAREST) for one in sums]
+            for sums in (self._moves, self._gone)
+        )
+        return Seams(across, down, moves[0], moves[1], gone[0], gone[1], [*self._kept, self._last])
 
 
 def _against(flow: np.ndarray) -> np.ndarray:
-    """(h, w, 2) -> (h, w - 2 APART) bool: whether motion speaks against an upright line of the scene at each place."""
-    left, right = flow[:, : -2 * APART], flow[:, 2 * APART :]
+    """(h, w, 2) -> (h, w) bool: whether motion speaks against an upright line of the scene at each place."""
+    places = np.arange(flow.shape[1])
+    left, right = flow[:, np.maximum(places - APART, 0)], flow[:, np.minimum(places + APART, len(places) - 1)]
     across = np.maximum(np.abs(left[..., 0]), np.abs(right[..., 0]))
     apart = left - right
     return (across > MOVES) | ((apart * apart).sum(axis=2) > MOVES**2)

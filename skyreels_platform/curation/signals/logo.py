@@ -32,6 +32,7 @@ _EMPTY = 0.002  # share of a zone's pixels on lasting edges below which nothing 
 _CLEARLY = 0.6
 _FAINT_SURE = 3.0  # for a mark that hardly shows; where the picture is quiet, it would join what is no mark
 _FOUND = 0.3
+_FEWEST = 8  # different pictures, without which edges that come and go do not average out
 _WRITTEN = 0.9  # confidence in a line of text that stays in a corner of a picture that moves
 
 
@@ -56,7 +57,7 @@ class Logo(Signal):
     Source: paper (crop by marks in 15 % corners, found by a language model there); method and numbers our choice.
     """
 
-    name, unit, version = "logo", "confidence", "2"
+    name, unit, version = "logo", "confidence", "3"
     video_only = True
     still = "one picture cannot tell a mark from the scene"
     shared = OverlayStatistics
@@ -111,11 +112,12 @@ def _corner(
     )  # fmt: skip
     best, box = 0.0, None
     travelled = state.travelled(x, y)
-    moves = travelled or _moves(part, np.ones_like(inside))
+    enough = edges.pictures >= _FEWEST and not state.held(x, y)
+    moves = travelled or (enough and _moves(part, np.ones_like(inside)))
     for mark in _marks(inside, (height, width), x, y):
         found, alone, moves_around = _confidence(mark, inside, everything[zone], part, min(height, width))
         # Where nothing moves, whatever stands there stays: only a clear mark alone on plain ground is told from it.
-        certain = found if moves_around or travelled or (alone and found >= _CLEARLY) else 0.0
+        certain = found if (moves_around and enough) or travelled or (alone and found >= _CLEARLY) else 0.0
         place = (left + mark[0]) / width, (top + mark[1]) / height, (left + mark[2]) / width, (top + mark[3]) / height
         if certain > best and _is_steady(part, inside, mark) and not state.continues_text(*place):
             best, box = certain, (left + mark[0], top + mark[1], left + mark[2], top + mark[3])

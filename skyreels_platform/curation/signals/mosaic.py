@@ -1,5 +1,7 @@
 """Pixelated areas."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from skyreels_platform.curation.signals.base import Region, Sample, Score, ShotInfo, Signal
@@ -11,10 +13,25 @@ the lines of a lattice."""
 SAME_BLOCK = 0.75, 0.04
 """Pixels of a still, and share of a block, by which the block of a mosaic may seem to change; patterns of the scene that pass for
 lattices do so at another size in every still."""
-LASTS = 0.4
-"""Share of the stills that must show blocks of one size: large ones in motion are spoiled by the codec now and then."""
+LASTS, MANY_LAST = 0.4, 0.15
+"""Share of the stills that must show blocks of one size: large ones in motion are spoiled by the codec now and then. And where one still
+shows MANY: fine, faint blocks outlive compression in a film's best frames alone."""
+MANY = 50
+"""Blocks; letters and lone rectangles that fit a lattice in some still cover 40 of its cells at most, measured."""
 FINEST = 14.0
 """Pixels: larger blocks of the unscaled middle are found in the whole, reduced picture."""
+
+
+class _Found(NamedTuple):
+    """The mosaics of one still."""
+
+    share: float
+    """Of the frame, all together."""
+    blocks: list[float]
+    """Their sides in pixels of the source."""
+    most: float
+    """How many blocks the largest of them has."""
+    regions: list[Region]
 
 
 def lattices(sample: Sample) -> list[Lattice]:
@@ -37,7 +54,8 @@ def _mosaics(luma: np.ndarray, largest: float = LARGEST) -> list[Lattice]:
 
 
 class Mosaic(Signal):
-    """Share of the frame that is pixelated, median over the stills that show it; 0 unless two fifths do, in blocks of one size.
+    """Share of the frame that is pixelated, median over the stills that show it; 0 unless two fifths do, in blocks of one size, or a
+    seventh where they are many.
 
     Blocks of 4 to 48 pixels of the source are found as a lattice of even, square cells with a step between them; it may move.
     Where stills are reduced (sources of 720 lines and more) blocks below 3 pixels of the still are seen in its unscaled middle
@@ -47,13 +65,13 @@ class Mosaic(Signal):
     Source: paper 3.1 names mosaic; definition our choice.
     """
 
-    name, unit, version = "mosaic", "share of frame", "3"
+    name, unit, version = "mosaic", "share of frame", "4"
     of_sample = (lattices, fine_lattices)
 
     def __init__(self, shot: ShotInfo) -> None:
         super().__init__(shot)
         self._num_stills, self._pixel = 0, 1
-        self._found: list[tuple[float, list[float], list[Region]]] = []  # share, blocks, places: a few numbers, 2 times a second
+        self._found: list[_Found] = []  # a few numbers, 2 times a second
 
     def add(self, sample: Sample) -> None:
         if sample.still is None:
@@ -72,7 +90,8 @@ class Mosaic(Signal):
         if found:
             share = sum(area.area for area in found) * scale_x * scale_y
             blocks = [area.block * scale_y * self.shot.height for area in found]
-            self._found.append((share, blocks, [_region(area, left, top, scale_x, scale_y) for area in found]))
+            most = max(area.area / area.block**2 for area in found)
+            self._found.append(_Found(share, blocks, most, [_region(area, left, top, scale_x, scale_y) for area in found]))
 
     def result(self) -> Score:
         if not self._num_stills:
@@ -85,17 +104,24 @@ class Mosaic(Signal):
     def _typical(self) -> tuple[float, list[Region]]:
         """Of the still in the middle when those that show it are ordered by their share."""
         groups = [
-            [(share, regions) for share, others, regions in self._found if any(self._is_same(block, other) for other in others)]
-            for _, blocks, _ in self._found for block in blocks
+            [one for one in self._found if any(self._is_same(block, other) for other in one.blocks)]
+            for found in self._found for block in found.blocks
         ]  # fmt: skip
-        found = max(groups, key=len, default=[])
-        if not found or len(found) < LASTS * self._num_stills:
+        group = max(groups, key=len, default=[])
+        if not group:
             return 0.0, []
-        return sorted(found, key=lambda one: one[0])[len(found) // 2]
+        # What shows at other sizes in other stills is a pattern of the scene.
+        lasts = MANY_LAST if max(one.most for one in group) >= MANY and 2 * len(group) > len(self._found) else LASTS
+        if len(group) < lasts * self._num_stills:
+            return 0.0, []
+        middle = sorted(group, key=lambda one: one.share)[len(group) // 2]
+        return middle.share, middle.regions
 
     def _is_same(self, block: float, other: float) -> bool:
+        """Whether two sizes are one; faint blocks show as their halves in some stills."""
         pixels, share = SAME_BLOCK
-        return abs(block - other) <= max(pixels * self._pixel, share * block)
+        small, large = sorted((block, other))
+        return any(abs(large - times * small) <= max(pixels * self._pixel, share * large) for times in (1, 2))
 
 
 def _region(area: Lattice, left: float, top: float, scale_x: float, scale_y: float) -> Region:

@@ -37,6 +37,9 @@ SHORTEST_RUN = 3
 ALTERNATES = 0.5
 """Windows of a facade and chess boards repeat after two or three cells: the step to the cell after next (or the one after that)
 is then smaller than this share of the step to the next."""
+TWO_TONES, FEWEST_TONED = 0.12, 150
+"""Share of the variance of an area's cells that is left within the dark and within the light ones, below which it is a pattern of two
+tones, as bricks and tiles are; and cells of an area that tell it. A mosaic of a scene leaves 0.3 and more."""
 BAND = 16
 """Rows that are summed up before they are put together to windows; half of every window's side is so many times as long."""
 SMALL_PRODUCT = 1 << 18
@@ -298,7 +301,7 @@ def _grown(tables: _Tables, candidate: _Candidate, *, is_multiple: bool) -> Latt
     steps = np.concatenate([
         np.abs(np.diff(means, axis=axis))[_both(area, axis)] for axis in (0, 1)
     ])
-    if not len(steps) or steps.mean() < SMALLEST_STEP - 1 or _alternates(means, area):
+    if not len(steps) or steps.mean() < SMALLEST_STEP - 1 or _alternates(means, area) or _has_two_tones(means[area]):
         return None
     in_rows, in_columns = np.flatnonzero(area.any(axis=1)), np.flatnonzero(area.any(axis=0))
     box = np.s_[in_rows[0]:in_rows[-1] + 1, in_columns[0]:in_columns[-1] + 1]
@@ -325,6 +328,17 @@ def _alternates(means: np.ndarray, area: np.ndarray) -> bool:
         return float(np.abs(values[lag:] - values[:-lag])[both].mean()) if both.sum() >= _FEWEST_PAIRS else np.inf
 
     return all(min(step(2, axis), step(3, axis)) < ALTERNATES * step(1, axis) for axis in (0, 1))
+
+
+def _has_two_tones(cells: np.ndarray) -> bool:
+    """Whether (n,) lumas of many cells are either dark or light and hardly anything between."""
+    if len(cells) < FEWEST_TONED:
+        return False
+    light = cells >= np.quantile(cells, (0.1, 0.9)).mean()
+    if light.all() or not light.any():
+        return False
+    within = sum(float(part.var()) * len(part) for part in (cells[light], cells[~light])) / len(cells)
+    return within < TWO_TONES * float(cells.var())
 
 
 def _both(area: np.ndarray, axis: int) -> np.ndarray:

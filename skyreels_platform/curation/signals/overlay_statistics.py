@@ -30,6 +30,9 @@ TEXTURE = 9.0
 """Squared gradient from which a pixel has texture enough to show whether it moves."""
 AT_REST = 0.03
 """Frame heights that the camera must travel before the picture counts as moving."""
+GOING, SLOWEST = 0.5, 0.001
+"""Share of the pictures into which the camera must have moved a place for it to count as moving there, and frame heights from one picture
+to the next: a picture that moves and then is held shows its own edges for longer than any other."""
 CORNER = 0.15
 """Share of the frame's width and height that its corners take (paper, on cropping)."""
 WIDEST, TALLEST = 0.35, 0.25
@@ -49,6 +52,7 @@ _EIGHTHS = 1 / 8  # levels per pixel that one unit of OpenCV's gradient is
 _PIVOT = 0.15  # of the farthest way that anything in the frame travels
 _GRID = 7  # places on either axis at which the camera's path is followed
 _MOSTLY = 0.5  # share of the picture that must move before its edges show text
+_WORD = 3.0  # heights of a line between two pieces of it: a short word may have been missed
 _OUTLINED = 8.0, 16.0  # levels per pixel of the edges of text; the higher one parts it from what else lasts
 
 
@@ -136,6 +140,7 @@ class OverlayStatistics:
         self._edges: Edges | None = None
         self._lines: list[TextLine] | None = None
         self._position, self._lowest, self._highest = (np.zeros((_GRID, _GRID, 2)) for _ in range(3))
+        self._motions, self._going = 0, np.zeros((_GRID, _GRID))  # pairs of pictures, and into how many of them the camera moved
 
     def add(self, sample: Sample) -> None:
         """See the shot's next frame."""
@@ -210,7 +215,7 @@ class OverlayStatistics:
             else:
                 height, other = line.y1 - line.y0, y1 - y0
                 gap, off = max(line.x0 - x1, x0 - line.x1) / aspect, abs(y0 + y1 - line.y0 - line.y1)
-            if off <= height and gap <= 1.5 * height and max(height, other) <= 1.4 * min(height, other):
+            if off <= height and gap <= _WORD * height and max(height, other) <= 1.4 * min(height, other):
                 return True
         return False
 
@@ -228,7 +233,15 @@ class OverlayStatistics:
         return float((self._highest - self._lowest)[row, column].max())
 
     def travelled(self, x: float, y: float) -> bool:
-        """Whether the camera moved what is seen at (x, y); in the middle of a zoom or a roll it hardly does."""
+        """Whether the camera moved what is seen at (x, y), most of the time; in the middle of a zoom or a roll it hardly does."""
+        return self._went_far(x, y) and not self.held(x, y)
+
+    def held(self, x: float, y: float) -> bool:
+        """Whether the camera moved what is seen at (x, y), but rested most of the time."""
+        row, column = (min(_GRID - 1, int(share * _GRID)) for share in (y, x))
+        return self._went_far(x, y) and float(self._going[row, column]) < GOING * self._motions
+
+    def _went_far(self, x: float, y: float) -> bool:
         return self.travel(x, y) >= max(AT_REST, _PIVOT * float((self._highest - self._lowest).max()))
 
     def _is_held(self, small: np.ndarray) -> bool:
@@ -248,7 +261,10 @@ class OverlayStatistics:
     def _add_motion(self, motion: Motion) -> None:
         height, width = motion.camera.shape[:2]
         rows, columns = (((np.arange(_GRID) + 0.5) / _GRID * side).astype(int) for side in (height, width))
-        self._position += motion.camera[rows[:, None], columns] / (motion.step * height)
+        moved = motion.camera[rows[:, None], columns] / (motion.step * height)
+        self._position += moved
+        self._motions += 1
+        self._going += np.abs(moved).max(axis=2) >= SLOWEST
         self._lowest = np.minimum(self._lowest, self._position)
         self._highest = np.maximum(self._highest, self._position)
 

@@ -7,20 +7,39 @@ import numpy as np
 
 from skyreels_platform.curation.signals.base import Region, Sample, Score, ShotInfo, Signal
 from skyreels_platform.curation.signals.edge_lines import STRIP, EdgeLines, Seams
+from skyreels_platform.curation.signals.mosaic import Mosaic
 
 INNERMOST = 0.12
 """Share of the frame that a panel takes on either axis, at least."""
-MOVING = 0.3
+COMPLETE, COMPLETE_INSET = (0.6, 0.8), (0.7, 0.9)
+"""Share of the line through the frame, and of an inset's outline, that must be a seam for any confidence and for a full one: panels end in
+straight lines without a gap; of walls, roofs and trunks in footage that moves at most 0.69 was a seam."""
+MOVING, MOVING_INSET = 0.1, 0.2
 """Share of the time at which what lies beside a seam must move across it, or otherwise than the other side, for full confidence: in a
-scene at rest any wall has an edge, and under a pan along it the edge stays too."""
-FLAT = 2.0
-"""Levels: content of an area beside a seam, as `Seams.content` takes it, below which it is a bar, not a picture."""
+scene at rest any wall has an edge (0.03 at most on complete ones, measured), and under a pan along it the edge stays too. Windows and
+pictures on a wall are commoner than edges through the whole frame, so an inset needs more."""
+LASTING = 0.5, 0.8
+"""Share of that time at which the seam must be seen, for any confidence and for a full one: whoever passes before an edge covers it."""
+FLAT, FLAT_INSET = 2.0, 1.0
+"""Levels: content of an area beside a seam, as `Seams.content` takes it, below which it is a bar with a soft edge, not a picture; and of an
+inset's own area, below which it is a plate."""
 RELATED = 0.45, 0.8
 """Correlation across a seam from which confidence falls, and at which none is left: a mosaic has such an outline too."""
-MESHED = 0.13
-"""Share of an inset's own area that may be seams: the lattice of a mosaic has two to three times as many (measured)."""
+PIXELATED = 0.5
+"""Share of an inset that is a mosaic, from which it is nothing else: a mosaic's outline, and its lines, stay too."""
 SIDE = 0.45
 """Share of each side of an inset picture that must be a seam."""
+PANES = 0.4, 0.5
+"""Share of the way through an area along which a line must be a seam, and share of all seams inside that lie on such lines, both ways,
+from which the area is a grid; of the seams in an inset picture at most 0.1 do one way or the other, unless it shows a pattern."""
+MOST_PANELS = 3
+"""Lines through the frame on one axis; where there are more it is a pattern that slides along itself."""
+LONGEST = 2.6
+"""Times as long as wide, or as wide as long, at most: pictures are, lines of text in a box of their own are longer."""
+OUTERMOST = 0.85
+"""Share of the frame that an inset takes on either axis, at most."""
+MOST_LINES, MOST_TRIES = 40, 24
+"""Lines on either axis whose rectangles are compared, and rectangles that are looked at closely."""
 GAP = 15
 """Pixels by which a seam may be interrupted, where both pictures happen to be alike."""
 FEWEST_PICTURES = 6
@@ -47,15 +66,17 @@ class SplitScreen(Signal):
     """
 
     name, unit, version = "split_screen", "confidence", "3"
+    of_sample = Mosaic.of_sample
     video_only = True
     still = "a seam shows by staying while the picture moves"
 
     def __init__(self, shot: ShotInfo) -> None:
         super().__init__(shot)
-        self._lines = EdgeLines()
+        self._lines, self._mosaic = EdgeLines(), Mosaic(shot)
         self._panels: list[_Panel] | None = None
 
     def add(self, sample: Sample) -> None:
+        self._mosaic.add(sample)  # whose lattices are found once for both signals
         if sample.picture is not None:
             flow = None if sample.motion is None else sample.motion.flow
             self._lines.add(np.ascontiguousarray(sample.picture[..., 1]), flow)  # green: nearly luma, and free
@@ -72,7 +93,7 @@ class SplitScreen(Signal):
     def _found(self) -> list[_Panel]:
         if self._panels is None:
             seams = self._lines.seams()
-            self._panels = [] if seams is None else _best(_halves(seams), _insets(seams))
+            self._panels = [] if seams is None else _best(_halves(seams), _insets(seams, self._mosaic.regions()))
         return self._panels
 
 
@@ -84,17 +105,11 @@ def _halves(seams: Seams) -> list[_Panel]:
     """The two sides of the best line through the whole frame."""
     best: list[_Panel] = []
     for view, is_upright in ((seams, True), (seams.turned(), False)):
-        rows = view.rows()
-        coverage = cv2.dilate(np.ascontiguousarray(view.upright[rows]), np.ones((1, 3), np.uint8)).mean(axis=0)
-        length = len(coverage)
-        margin = int(INNERMOST * length)
-        at = margin + int(coverage[margin:length - margin].argmax())
-        left, right = slice(max(0, at - 3 - 3 * STRIP), at - 3), slice(at + 4, at + 4 + 3 * STRIP)
-        if min(view.content(rows, side) for side in (left, right)) < FLAT:
+        length = view.upright.shape[1]
+        lines = _through(view)
+        if not lines or len(lines) > MOST_PANELS:
             continue
-        moving = float(view.upright_moves[rows, at].mean())
-        kinship = view.kinship(rows.start, rows.stop, at)
-        confidence = float(coverage[at]) * min(1.0, moving / MOVING) * _unrelated(kinship)
+        confidence, at = max(lines)
         if not best or confidence > best[0].confidence:
             share = (at + 0.5) / length
             first = (0.0, 0.0, share, 1.0) if is_upright else (0.0, 0.0, 1.0, share)
@@ -103,44 +118,105 @@ def _halves(seams: Seams) -> list[_Panel]:
     return best
 
 
-def _insets(seams: Seams) -> list[_Panel]:
-    """The best rectangle whose outline is a seam."""
+def _through(view: Seams) -> list[tuple[float, int]]:
+    """Confidence and column of every upright line through the frame that may part two panels."""
+    rows = view.rows()
+    coverage = cv2.dilate(np.ascontiguousarray(view.upright[rows]), np.ones((1, 3), np.uint8)).mean(axis=0)
+    length = len(coverage)
+    margin = int(INNERMOST * length)
+    # The sharpest of columns beside one another that are as good.
+    open_columns = np.where(coverage > COMPLETE[0], coverage + 0.01 * view.upright[rows].mean(axis=0), 0)
+    open_columns[:margin] = open_columns[length - margin:] = 0
+    found: list[tuple[float, int]] = []
+    while open_columns.max() > 0 and len(found) <= MOST_PANELS:
+        at = int(open_columns.argmax())
+        open_columns[max(0, at - STRIP):at + STRIP + 1] = 0
+        near = slice(max(0, at - 3 - 3 * STRIP), at - 3), slice(at + 4, at + 4 + 3 * STRIP)
+        if min(float(np.median(view.contents(rows, side))) for side in near) < FLAT:
+            continue
+        moving = _moving([view.motion(rows.start, rows.stop, at)], MOVING)
+        confidence = _ramp(float(coverage[at]), COMPLETE) * moving * _unrelated(view.kinship(rows.start, rows.stop, at))
+        if confidence > 0:
+            found.append((confidence, at))
+    return found
+
+
+def _insets(seams: Seams, mosaics: list[Region]) -> list[_Panel]:
+    """The best rectangle whose outline is a seam, mosaics apart."""
     height, width = seams.upright.shape
-    sides = _runs(seams.upright, round(INNERMOST * height))
+    turned = seams.turned()
     best: _Panel | None = None
-    ends = cv2.dilate(seams.lying, np.ones((5, 1), np.uint8))
-    flanks = cv2.dilate(seams.upright, np.ones((1, 5), np.uint8))
-    for left, top, bottom in sides:
-        for right, other_top, other_bottom in sides:
-            if right - left < INNERMOST * width or right - left > 0.85 * width:
-                continue
-            shared = min(bottom, other_bottom) - max(top, other_top)
-            if shared < 0.8 * (max(bottom, other_bottom) - min(top, other_top)):
-                continue
-            y0, y1 = (top + other_top) // 2, (bottom + other_bottom) // 2
-            y0, y1 = (_nearest(ends[:, left:right], y) for y in (y0, y1))
-            if y1 - y0 < INNERMOST * height:
-                continue
-            level = ends[y0, left:right], ends[min(y1, height - 1), left:right]
-            coverage = [float(part.mean()) for part in (*level, flanks[y0:y1, left], flanks[y0:y1, right])]
-            inside = np.s_[y0 + 3:y1 - 3, left + 3:right - 3]
-            if min(coverage) < SIDE or seams.content(*inside) < FLAT or _framed_by_nothing(seams, left, right, y0, y1):
-                continue
-            if (seams.upright[inside] | seams.lying[inside]).mean() > MESHED:
-                continue
-            turned = seams.turned()
-            kinship = np.mean([
-                *(view.kinship(*span, at) for view, span, places in (
-                    (seams, (y0, y1), (left, right)), (turned, (left, right), (y0, y1))
-                ) for at in places if STRIP + 3 < at < view.upright.shape[1] - STRIP - 4),
-            ] or [0.0])
-            sides_move = [seams.upright_moves[y0:y1, at].mean() for at in (left, right)]
-            sides_move += [seams.lying_moves[min(at, height - 1), left:right].mean() for at in (y0, y1)]
-            moving = min(1.0, float(np.mean(sides_move)) / MOVING)
-            confidence = float(np.mean(coverage)) * moving * _unrelated(float(kinship))
-            if best is None or confidence > best.confidence:
-                best = _Panel(confidence, left / width, y0 / height, right / width, y1 / height)
+    for left, top, right, bottom in _rectangles(seams):
+        if any(_covered(left / width, top / height, right / width, bottom / height, mosaic) >= PIXELATED for mosaic in mosaics):
+            continue
+        inside = slice(top + 3, bottom - 3), slice(left + 3, right - 3)
+        if max(seams.contents(*inside, fine=True)) < FLAT_INSET or _is_grid(seams, *inside):
+            continue
+        if _framed_by_nothing(seams, left, right, top, bottom):
+            continue
+        sides = [(seams, top, bottom, at) for at in (left, right)] + [(turned, left, right, at) for at in (top, bottom)]
+        kinship = [
+            view.kinship(first, last, at) for view, first, last, at in sides if STRIP + 3 < at < view.upright.shape[1] - STRIP - 4
+        ]
+        moving = _moving([view.motion(first, last, at) for view, first, last, at in sides], MOVING_INSET)
+        completeness = float(np.mean([view.completeness(first, last, at) for view, first, last, at in sides]))
+        confidence = _ramp(completeness, COMPLETE_INSET) * moving * _unrelated(float(np.mean(kinship or [0.0])))
+        if best is None or confidence > best.confidence:
+            best = _Panel(confidence, left / width, top / height, right / width, bottom / height)
     return [] if best is None else [best]
+
+
+def _rectangles(seams: Seams) -> list[tuple[int, int, int, int]]:
+    """Left, top, right, bottom; those whose outline is a seam for the largest part first."""
+    height, width = seams.upright.shape
+    columns, rows = (
+        _lines(plane, round(INNERMOST * len(plane))) for plane in (seams.upright, np.ascontiguousarray(seams.lying.T))
+    )
+    if len(columns) < 2 or len(rows) < 2:
+        return []
+    # Seams along every line between every two others, from running sums: [line, first, last].
+    flanks = _between(cv2.dilate(seams.upright, np.ones((1, 5), np.uint8))[:, columns], rows)
+    ends = _between(cv2.dilate(seams.lying, np.ones((5, 1), np.uint8))[rows].T, columns)
+    lefts, rights = np.nonzero(_apart(columns, width))
+    tops, bottoms = np.nonzero(_apart(rows, height))
+    sides = np.stack([
+        flanks[lefts][:, tops, bottoms], flanks[rights][:, tops, bottoms],
+        ends[tops][:, lefts, rights].T, ends[bottoms][:, lefts, rights].T,
+    ])  # fmt: skip
+    shapes = (columns[rights] - columns[lefts])[:, None] / (rows[bottoms] - rows[tops])[None, :]
+    good = (sides.min(axis=0) >= SIDE) & (sides.mean(axis=0) > COMPLETE_INSET[0]) & (np.maximum(shapes, 1 / shapes) <= LONGEST)
+    across, down = np.nonzero(good)
+    order = np.argsort(-sides.mean(axis=0)[across, down])[:MOST_TRIES]
+    lines = columns[lefts[across]], rows[tops[down]], columns[rights[across]], rows[bottoms[down]]
+    return [(int(left), int(top), int(right), int(bottom)) for left, top, right, bottom in np.stack(lines, axis=1)[order]]
+
+
+def _apart(lines: np.ndarray, length: int) -> np.ndarray:
+    """(n, n) bool: the second line lies beyond the first, by the length of an inset's side."""
+    distance = lines[None, :] - lines[:, None]
+    return (distance >= INNERMOST * length) & (distance <= OUTERMOST * length)
+
+
+def _between(seam: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(length, n) of 0 and 1 along n lines -> (n, p, p): its mean from one place to another."""
+    sums = np.concatenate([np.zeros((1, seam.shape[1]), np.float32), seam.cumsum(axis=0, dtype=np.float32)])[places]
+    return (sums[None, :, :] - sums[:, None, :]).transpose(2, 0, 1) / np.maximum(places[None, :] - places[:, None], 1)
+
+
+def _is_grid(seams: Seams, rows: slice, columns: slice) -> bool:
+    """Whether the seams inside an area lie on lines through all of it, both ways: panes of a window, or a facade."""
+    shares = []
+    for part in (seams.upright[rows, columns], seams.lying[rows, columns].T):
+        part = np.ascontiguousarray(part)
+        through = cv2.dilate(part, np.ones((1, 3), np.uint8)).mean(axis=0) >= PANES[0]
+        shares.append(float(part[:, through].sum()) / max(1, int(part.sum())))
+    return min(shares) >= PANES[1]
+
+
+def _covered(left: float, top: float, right: float, bottom: float, region: Region) -> float:
+    """Share of a rectangle that lies in a region."""
+    width, height = min(right, region.x1) - max(left, region.x0), min(bottom, region.y1) - max(top, region.y0)
+    return max(0.0, width) * max(0.0, height) / ((right - left) * (bottom - top))
 
 
 def _framed_by_nothing(seams: Seams, left: int, right: int, top: int, bottom: int) -> bool:
@@ -151,36 +227,41 @@ def _framed_by_nothing(seams: Seams, left: int, right: int, top: int, bottom: in
         (slice(0, max(0, top - margin)), every), (slice(min(height, bottom + margin), height), every),
         (every, slice(0, max(0, left - margin))), (every, slice(min(width, right + margin), width)),
     )  # fmt: skip
-    return sorted(seams.content(*part) for part in around)[-2] < FLAT
+    return sorted(max(seams.contents(*part)) for part in around)[-2] < FLAT
+
+
+def _ramp(value: float, bounds: tuple[float, float]) -> float:
+    return float(np.clip((value - bounds[0]) / (bounds[1] - bounds[0]), 0.0, 1.0))
+
+
+def _moving(sides: list[tuple[float, float]], enough: float) -> float:
+    """How far motion beside a seam's sides speaks for it; each with the shares of the time at which it does, seam in sight and not."""
+    moves, gone = (float(np.mean(shares)) for shares in zip(*sides, strict=True))
+    return min(1.0, moves / enough) * _ramp(moves / max(moves + gone, 1e-6), LASTING)
 
 
 def _unrelated(kinship: float) -> float:
-    low, high = RELATED
-    return float(np.clip((high - kinship) / (high - low), 0.0, 1.0))
+    return 1 - _ramp(kinship, RELATED)
 
 
-def _nearest(ends: np.ndarray, row: int) -> int:
-    """The row within a few pixels that has most of a horizontal seam."""
-    first = max(0, row - 6)
-    return first + int(ends[first:row + 7].mean(axis=1).argmax())
-
-
-def _runs(upright: np.ndarray, shortest: int) -> list[tuple[int, int, int]]:
-    """(column, first row, last row) of vertical seams, one per neighbourhood of columns; not those through the whole frame."""
+def _lines(upright: np.ndarray, shortest: int) -> np.ndarray:
+    """Columns with a vertical seam of at least this length, ascending, one per neighbourhood; not those through the whole frame."""
     height = upright.shape[0]
     wide = cv2.dilate(upright, np.ones((1, 3), np.uint8))
     closed = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, np.ones((GAP, 1), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    found: list[tuple[int, int, int, int]] = []
+    found: list[tuple[int, int]] = []
     for column in np.flatnonzero(wide.sum(axis=0) >= SIDE * shortest):
         changes = np.flatnonzero(np.diff(closed[:, column], prepend=0, append=0))
-        for top, bottom in zip(changes[::2], changes[1::2], strict=True):
-            tall = int(bottom - top)
-            if shortest <= tall <= 0.9 * height and wide[top:bottom, column].mean() >= SIDE:
-                found.append((int(wide[top:bottom, column].sum()), int(column), int(top), int(bottom)))
-    kept: list[tuple[int, int, int]] = []
-    for _, column, top, bottom in sorted(found, reverse=True):
-        if all(abs(column - other) > 3 or bottom <= first or top >= last for other, first, last in kept):
-            kept.append((column, top, bottom))
-        if len(kept) == 24:
+        longest = max((
+            int(wide[top:bottom, column].sum()) for top, bottom in zip(changes[::2], changes[1::2], strict=True)
+            if shortest <= bottom - top <= 0.9 * height and wide[top:bottom, column].mean() >= SIDE
+        ), default=0)  # fmt: skip
+        if longest:
+            found.append((longest, int(column)))
+    kept: list[int] = []
+    for _, column in sorted(found, reverse=True):
+        if all(abs(column - other) > 3 for other in kept):
+            kept.append(column)
+        if len(kept) == MOST_LINES:
             break
-    return kept
+    return np.array(sorted(kept), int)

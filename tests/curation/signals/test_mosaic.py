@@ -102,14 +102,25 @@ def test_rectangles_on_a_lattice_are_no_mosaic():
     assert not any(find_lattices(image) for image in images)
 
 
-def test_a_mosaic_must_last(bench):
+@pytest.mark.parametrize(("side", "share", "is_found"), [(80, 0.25, False), (80, 0.75, True), (160, 0.25, True)])
+def test_a_mosaic_must_last_longer_if_its_blocks_are_few(bench, side, share, is_found):
     clean = bench.rgb(bench.noise(360, 640, 5.0))
     spoiled = clean.copy()
-    spoiled[96:256, 160:400] = clean[96:256:16, 160:400:16].repeat(16, axis=0).repeat(16, axis=1)
-    for share, is_found in ((0.25, False), (0.75, True)):
-        count = round(48 * share)
-        scores, _ = bench.measured([spoiled] * count + [clean] * (48 - count), kinds=[Mosaic])
-        assert (scores["mosaic"].value > 0.01) == is_found
+    inside = np.s_[96:96 + side, 160:160 + side]
+    spoiled[inside] = clean[inside][::16, ::16].repeat(16, axis=0).repeat(16, axis=1)
+    count = round(48 * share)
+    scores, _ = bench.measured([spoiled] * count + [clean] * (48 - count), kinds=[Mosaic])
+    assert (scores["mosaic"].value > 0.01) == is_found
+
+
+def test_a_wall_of_tiles_in_two_tones_is_no_mosaic():
+    generator = np.random.default_rng(1)
+    tones = generator.choice((60.0, 180.0), (20, 20)) + generator.normal(0, 3, (20, 20))
+    wall, scene = (np.full((360, 640), 120.0) for _ in range(2))
+    wall[16:336, 160:480] = tones.repeat(16, axis=0).repeat(16, axis=1)
+    scene[16:336, 160:480] = generator.uniform(40, 200, (20, 20)).repeat(16, axis=0).repeat(16, axis=1)
+    assert not find_lattices(wall.astype(np.uint8))
+    assert find_lattices(scene.astype(np.uint8))
 
 
 def test_lattices_of_another_size_in_every_still_are_no_mosaic(bench):
