@@ -20,8 +20,8 @@ STRIP = 8
 COARSE = 10
 """Pixels along a seam that are averaged where both of its sides are compared."""
 MOVES = 0.3
-"""Pixels from one picture to the next by which what lies beside a seam must move across it, or otherwise than the other side: a line of
-the scene goes with the scene, unless it slides along itself."""
+"""Pixels from one picture to the next by which what lies beside a seam must move otherwise than the other side: a line of the scene goes
+with the scene, unless it slides along itself."""
 BAR = 12
 """Levels of 255 between the darkest and the lightest pixel of a row that belongs to a bar."""
 APART = 5
@@ -41,12 +41,12 @@ class Seams(NamedTuple):
     lying: np.ndarray
     """uint8, 1 on horizontal seams."""
     upright_moves: np.ndarray
-    """Share of the time, 0 to 1, at which a step is seen although something speaks against an upright line of the scene there: motion
-    across it on either side, or a difference between the motions of both sides."""
+    """Share of the time, 0 to 1, at which a step is seen although both sides of an upright line move differently."""
     lying_moves: np.ndarray
     """The same for horizontal lines."""
     upright_gone: np.ndarray
-    """Share of the time at which something speaks against the line and no step is seen: a subject that passes before an edge covers it."""
+    """Share of the time at which both sides move together across the line, or differently with no step in sight: a subject that passes
+    before an edge covers it, and what lies under a blur or a mosaic moves with its surroundings."""
     lying_gone: np.ndarray
     pictures: list[np.ndarray]
     """uint8: up to three of the pictures, from the beginning, the middle and the end."""
@@ -93,15 +93,15 @@ class Seams(NamedTuple):
         return float(moves[best]), float(gone[best])
 
     def kinship(self, first: int, last: int, at: int) -> float:
-        """Correlation, -1 to 1, of what lies left and right of column `at` in rows [first, last): one picture goes on across any
-        line through it, two pictures do not. Fine detail is left out, for a mosaic or a blur has none of it."""
+        """Concordance (Lin 1989), -1 to 1, of what lies left and right of column `at` in rows [first, last): one picture goes on across
+        any line through it, at the same lumas, two pictures do not. Fine detail is left out, for a mosaic or a blur has none of it."""
         sides = [slice(at - 3 - STRIP // 2, at - 3), slice(at + 4, at + 4 + STRIP // 2)]
         answers: list[float] = []
         for picture in self.pictures:
             left, right = (_coarse(picture[first:last, side].mean(axis=1)) for side in sides)
-            left, right = left - left.mean(), right - right.mean()
-            norm = float(np.sqrt((left * left).sum() * (right * right).sum()))
-            answers.append(float((left * right).sum()) / norm if norm > 1e-6 else 0.0)
+            apart = float(left.mean() - right.mean())
+            both = float(np.mean((left - left.mean()) * (right - right.mean())))
+            answers.append(2 * both / max(float(left.var() + right.var()) + apart * apart, 1e-6))
         return float(np.mean(answers))
 
 
@@ -114,8 +114,8 @@ class EdgeLines:
         self._last: np.ndarray | None = None
         self._steps: list[np.ndarray] = []  # sums of what changes across and down, (h, w) each
         self._shown: list[np.ndarray] = []  # in how many pictures it is a step
-        self._moves: list[np.ndarray] = []  # against upright and level lines that are seen, (h / 4, w / 4) each
-        self._gone: list[np.ndarray] = []  # and that are not
+        self._moves: list[np.ndarray] = []  # how often motion speaks for upright and level seams, (h / 4, w / 4) each
+        self._gone: list[np.ndarray] = []  # and against them
         self._num_motions = 0
 
     def add(self, plane: np.ndarray, flow: np.ndarray | None) -> None:
@@ -138,9 +138,10 @@ class EdgeLines:
             for number, step in enumerate(steps):
                 cells = cv2.resize(step * 255, flow.shape[1::-1], interpolation=cv2.INTER_AREA)
                 seen = cells >= 255 * IN_CELL
-                against = _against(flow) if number == 0 else _against(flow.transpose(1, 0, 2)[..., ::-1]).T
-                self._moves[number] += against & seen
-                self._gone[number] += against & ~seen
+                turned = flow if number == 0 else flow.transpose(1, 0, 2)[..., ::-1]
+                apart, together = (one if number == 0 else one.T for one in _beside(turned))
+                self._moves[number] += apart & seen
+                self._gone[number] += together | (apart & ~seen)
         self._last = plane
         if self.num_pictures & (self.num_pictures - 1) == 0:  # powers of two: the last two lie in the first and the second half
             self._kept = [*self._kept[-1:], plane]
@@ -161,13 +162,19 @@ class EdgeLines:
         return Seams(across, down, moves[0], moves[1], gone[0], gone[1], [*self._kept, self._last])
 
 
-def _against(flow: np.ndarray) -> np.ndarray:
-    """(h, w, 2) -> (h, w) bool: whether motion speaks against an upright line of the scene at each place."""
-    places = np.arange(flow.shape[1])
-    left, right = flow[:, np.maximum(places - APART, 0)], flow[:, np.minimum(places + APART, len(places) - 1)]
-    across = np.maximum(np.abs(left[..., 0]), np.abs(right[..., 0]))
-    apart = left - right
-    return (across > MOVES) | ((apart * apart).sum(axis=2) > MOVES**2)
+def _beside(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w, 2) -> (h, w) bool: whether both sides of an upright line at each place move differently, or together across it.
+
+    Near the frame's border one side is too narrow for flow of its own: there motion across the line speaks against it whatever.
+    """
+    width = flow.shape[1]
+    places = np.arange(width)
+    left, right = flow[:, np.maximum(places - APART, 0)], flow[:, np.minimum(places + APART, width - 1)]
+    difference = left - right
+    apart = (difference * difference).sum(axis=2) > MOVES**2
+    together = (np.minimum(np.abs(left[..., 0]), np.abs(right[..., 0])) > MOVES) & ~apart
+    border = (places < APART) | (places >= width - APART)
+    return apart | (together & border), together & ~border
 
 
 def _coarse(profile: np.ndarray) -> np.ndarray:

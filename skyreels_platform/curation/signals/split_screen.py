@@ -14,15 +14,14 @@ INNERMOST = 0.12
 COMPLETE, COMPLETE_INSET = (0.6, 0.8), (0.7, 0.9)
 """Share of the line through the frame, and of an inset's outline, that must be a seam for any confidence and for a full one: panels end in
 straight lines without a gap; of walls, roofs and trunks in footage that moves at most 0.69 was a seam."""
-MOVING, MOVING_INSET = 0.1, 0.2
-"""Share of the time at which what lies beside a seam must move across it, or otherwise than the other side, for full confidence: in a
+MOVING, MOVING_INSET = 0.15, 0.2
+"""Share of the time at which what lies beside a seam must move otherwise than the other side, for full confidence: in a
 scene at rest any wall has an edge (0.03 at most on complete ones, measured), and under a pan along it the edge stays too. Windows and
 pictures on a wall are commoner than edges through the whole frame, so an inset needs more."""
 LASTING = 0.5, 0.8
-"""Share of that time at which the seam must be seen, for any confidence and for a full one: whoever passes before an edge covers it."""
-FLAT, FLAT_INSET = 2.0, 1.0
-"""Levels: content of an area beside a seam, as `Seams.content` takes it, below which it is a bar with a soft edge, not a picture; and of an
-inset's own area, below which it is a plate."""
+"""Share of the time with motion beside the seam that must speak for it, not against it, for any confidence and for a full one."""
+FLAT = 1.0
+"""Levels: content of an area beside a seam, or of an inset, as `Seams.contents` takes it, below which it is a bar or a plate."""
 RELATED = 0.45, 0.8
 """Correlation across a seam from which confidence falls, and at which none is left: a mosaic has such an outline too."""
 PIXELATED = 0.5
@@ -40,8 +39,8 @@ OUTERMOST = 0.85
 """Share of the frame that an inset takes on either axis, at most."""
 MOST_LINES, MOST_TRIES = 40, 24
 """Lines on either axis whose rectangles are compared, and rectangles that are looked at closely."""
-GAP = 15
-"""Pixels by which a seam may be interrupted, where both pictures happen to be alike."""
+WHOLE = 0.75
+"""Share of a piece of a side, as long as the shortest side of an inset, that is a seam."""
 FEWEST_PICTURES = 6
 """Pictures, 8 a second: in fewer, a slow camera leaves every edge where it is."""
 
@@ -57,15 +56,17 @@ class _Panel(NamedTuple):
 class SplitScreen(Signal):
     """Confidence, 0 to 1, that the frame is composed of unrelated pictures.
 
-    It is the share of a straight, upright or level line through the frame (split screen), or of a rectangle's outline (picture in
-    picture), along which a sharp step stays while the picture beside it moves across it, or otherwise than the picture on the other
-    side. A scene that does not move at all gives 0, for any wall in it has such edges; so does a bar, which has no picture on one
-    side, and a pan along a wall. Misses insets without a frame of their own
-    over busy ground; takes some drawn blurs, and a picture before its own blurred copy, for composed.
+    A straight, upright or level line through the frame (split screen), or a rectangle's outline (picture in picture), must be a sharp
+    step nearly all along and stay so while the picture beside it moves otherwise than the picture on the other side; what lies on
+    both sides must not go on across it. The confidence is the product of how complete the seam is, how often both sides move
+    differently with the seam in sight, and how unlike both sides are. A scene that does not move at all gives 0, for any wall in it has
+    such edges; so does a bar, which has no picture on one side, a pan along a wall, and an area that `mosaic` finds. Misses panels
+    that hardly move; takes a picture before its own blurred copy for composed, some strong drawn blurs, and an edge through the whole
+    frame before which somebody passes close by.
     Source: paper 3.1 names split screens; definition our choice.
     """
 
-    name, unit, version = "split_screen", "confidence", "3"
+    name, unit, version = "split_screen", "confidence", "4"
     of_sample = Mosaic.of_sample
     video_only = True
     still = "a seam shows by staying while the picture moves"
@@ -131,7 +132,7 @@ def _through(view: Seams) -> list[tuple[float, int]]:
     while open_columns.max() > 0 and len(found) <= MOST_PANELS:
         at = int(open_columns.argmax())
         open_columns[max(0, at - STRIP):at + STRIP + 1] = 0
-        near = slice(max(0, at - 3 - 3 * STRIP), at - 3), slice(at + 4, at + 4 + 3 * STRIP)
+        near = slice(max(0, at - 4 * STRIP), at - STRIP), slice(at + STRIP, at + 4 * STRIP)  # beyond the soft edge of a bar
         if min(float(np.median(view.contents(rows, side))) for side in near) < FLAT:
             continue
         moving = _moving([view.motion(rows.start, rows.stop, at)], MOVING)
@@ -150,7 +151,7 @@ def _insets(seams: Seams, mosaics: list[Region]) -> list[_Panel]:
         if any(_covered(left / width, top / height, right / width, bottom / height, mosaic) >= PIXELATED for mosaic in mosaics):
             continue
         inside = slice(top + 3, bottom - 3), slice(left + 3, right - 3)
-        if max(seams.contents(*inside, fine=True)) < FLAT_INSET or _is_grid(seams, *inside):
+        if max(seams.contents(*inside, fine=True)) < FLAT or _is_grid(seams, *inside):
             continue
         if _framed_by_nothing(seams, left, right, top, bottom):
             continue
@@ -235,7 +236,7 @@ def _ramp(value: float, bounds: tuple[float, float]) -> float:
 
 
 def _moving(sides: list[tuple[float, float]], enough: float) -> float:
-    """How far motion beside a seam's sides speaks for it; each with the shares of the time at which it does, seam in sight and not."""
+    """How far motion beside a seam's sides speaks for it; each with the shares of the time at which it does, and speaks against it."""
     moves, gone = (float(np.mean(shares)) for shares in zip(*sides, strict=True))
     return min(1.0, moves / enough) * _ramp(moves / max(moves + gone, 1e-6), LASTING)
 
@@ -245,23 +246,13 @@ def _unrelated(kinship: float) -> float:
 
 
 def _lines(upright: np.ndarray, shortest: int) -> np.ndarray:
-    """Columns with a vertical seam of at least this length, ascending, one per neighbourhood; not those through the whole frame."""
-    height = upright.shape[0]
-    wide = cv2.dilate(upright, np.ones((1, 3), np.uint8))
-    closed = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, np.ones((GAP, 1), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    found: list[tuple[int, int]] = []
-    for column in np.flatnonzero(wide.sum(axis=0) >= SIDE * shortest):
-        changes = np.flatnonzero(np.diff(closed[:, column], prepend=0, append=0))
-        longest = max((
-            int(wide[top:bottom, column].sum()) for top, bottom in zip(changes[::2], changes[1::2], strict=True)
-            if shortest <= bottom - top <= 0.9 * height and wide[top:bottom, column].mean() >= SIDE
-        ), default=0)  # fmt: skip
-        if longest:
-            found.append((longest, int(column)))
+    """Columns with a vertical seam of at least this length, ascending, one per neighbourhood; the longest ones if there are too many."""
+    wide = cv2.dilate(upright, np.ones((1, 3), np.uint8)).astype(np.float32)
+    whole = cv2.blur(wide, (1, shortest), borderType=cv2.BORDER_CONSTANT) >= WHOLE
+    lengths = whole.sum(axis=0)
     kept: list[int] = []
-    for _, column in sorted(found, reverse=True):
-        if all(abs(column - other) > 3 for other in kept):
-            kept.append(column)
-        if len(kept) == MOST_LINES:
-            break
+    while lengths.max() > 0 and len(kept) < MOST_LINES:
+        column = int(lengths.argmax())
+        kept.append(column)
+        lengths[max(0, column - 3):column + 4] = 0
     return np.array(sorted(kept), int)

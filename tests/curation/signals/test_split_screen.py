@@ -42,6 +42,33 @@ def test_a_small_picture_in_the_corner_is_found():
     assert corners == pytest.approx((200, 10, 306, 70), abs=6)
 
 
+def test_an_inset_at_rest_near_the_border_is_found_by_what_passes_beside_it():
+    still = texture(11)[:60, :106]
+    images = [image.copy() for image in panned(10, 3)]
+    for image in images:
+        image[116:176, 210:316] = still
+    score, (region,) = composed(images)
+    assert score.value is not None
+    assert score.value > 0.75
+    assert (region.x0 * WIDTH, region.y1 * HEIGHT) == pytest.approx((210, 176), abs=6)
+
+
+def test_a_pixelated_area_is_no_inset():
+    images = [image.copy() for image in panned(12, 3)]
+    for image in images:
+        inside = np.s_[40:136, 100:228]
+        image[inside] = image[inside][::8, ::8].repeat(8, axis=0).repeat(8, axis=1)
+    assert (composed(images)[0].value or 0) < 0.5
+
+
+def test_lines_of_a_pattern_that_slides_along_itself_are_no_seams():
+    stripes = np.tile(np.repeat([60, 180], 20).astype(np.uint8), (HEIGHT, 20))[:, :WIDTH]
+    generator = np.random.default_rng(0)
+    images = [np.clip(stripes + 8.0 * texture(13)[3 * step:3 * step + HEIGHT, :WIDTH] / 255, 0, 255) for step in range(FRAMES)]
+    noisy = [(image + generator.normal(0, 1, image.shape)).clip(0, 255).astype(np.uint8) for image in images]
+    assert (composed(noisy)[0].value or 0) < 0.5
+
+
 def test_one_moving_picture_is_not_composed():
     assert (composed(panned(5, 3))[0].value or 0) < 0.3
 
