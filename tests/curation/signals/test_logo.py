@@ -90,6 +90,18 @@ def test_a_freeze_at_the_end_makes_no_logo_of_the_scene() -> None:
     assert score.value is None or score.value < BOUND
 
 
+def test_a_held_scene_over_which_something_moves_has_no_logo() -> None:
+    """The pictures go on changing, so none counts as held; the scene's own edges stay for most of them."""
+    moving = texture_clip(20, seed=4)
+    moving[:, 14:40, 14:60] = moving[:, 14:40, 14:60] // 4
+    moving = np.concatenate([np.roll(moving, 40 * k, axis=2)[2 * k : 2 * k + 2] for k in range(6)])
+    held = np.repeat(moving[-1:], 60, axis=0)
+    for index, frame in enumerate(held):
+        frame[150:200, 100 + 4 * index : 140 + 4 * index] = 250
+    score = _logo(np.concatenate([moving, held])).result()
+    assert score.value is None or score.value < BOUND
+
+
 def test_one_picture_is_not_enough() -> None:
     assert _logo(texture_clip(1)).result().outcome == "unknown"
 
