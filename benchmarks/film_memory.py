@@ -1,10 +1,11 @@
 """Memory of the curation pass over a long film: the peak of the worker that decodes it, and how it grows from hour to hour.
 
-    python -m benchmarks.film_memory [VIDEO] [--minutes 120] [--height 1080]
+    python -m benchmarks.film_memory [VIDEO] [--minutes 120] [--height 1080] [--fps 25]
 
 The film is VIDEO, or 20 s of footage as in benchmarks/curation.py, whose packets are repeated until it is long enough; two hours of that
-footage are some 1,800 shots. It is measured as `skyreels run` does it: in a bounded child process, without TransNetV2 (torch alone takes
-0.4 GB, whatever the length).
+footage are some 1,800 shots. A lower rate leaves frames out, which makes hours of film affordable: what is kept of a shot (pictures 8
+times a second, stills once) stays the same down to 8 frames a second. It is measured as `skyreels run` does it: in a bounded child
+process, without TransNetV2 (torch alone takes 0.4 GB, whatever the length).
 """
 
 import argparse
@@ -27,27 +28,31 @@ from skyreels_platform.recipe import ShotSettings, SignalSettings
 from skyreels_platform.workers import MEMORY_BYTES
 
 
-def reduced(source: Path, path: Path, height: int) -> None:
-    """The same footage at another size."""
+def reduced(source: Path, path: Path, height: int, fps: int) -> None:
+    """The same footage at another size and rate."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "23", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = height * 16 // 9 // 2 * 2, height, "yuv420p"
+        count = 0
         for frame in frames(source, size=(stream.width, stream.height)):
+            if frame.index * fps < count * RATE:
+                continue
             picture = av.VideoFrame.from_ndarray(frame.image)
-            picture.pts, picture.time_base = frame.index, Fraction(1, RATE)
+            picture.pts, picture.time_base = count, Fraction(1, fps)
             container.mux(stream.encode(picture))
+            count += 1
         container.mux(stream.encode())
 
 
-def repeat(source: Path, path: Path, seconds: float) -> None:
+def repeat(source: Path, path: Path, seconds: float, fps: int) -> None:
     """The packets of a file again and again; nothing is encoded."""
     with av.open(str(source)) as clip, av.open(str(path), "w") as film:
         template = clip.streams.video[0]
         stream = film.add_stream_from_template(template)
         packets = [packet for packet in clip.demux(template) if packet.size and packet.pts is not None and packet.dts is not None]
         assert template.time_base
-        length = round(sum(1 for _ in packets) / RATE / template.time_base)
-        for number in range(round(seconds / (len(packets) / RATE))):
+        length = round(sum(1 for _ in packets) / fps / template.time_base)
+        for number in range(round(seconds / (len(packets) / fps))):
             for packet in packets:
                 copy = av.Packet(bytes(packet))
                 copy.pts, copy.dts = (packet.pts or 0) + number * length, (packet.dts or 0) + number * length
@@ -96,19 +101,21 @@ def main() -> None:
     parser.add_argument("video", nargs="?", type=Path, help="h264 file of 25 frames a second; default: made now")
     parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--height", type=int, default=1080)
+    parser.add_argument("--fps", type=int, default=RATE, help=f"frames a second, at most {RATE} (default: all of them)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clip, film = options.video or make_clip(Path(folder)), Path(folder) / "film.mp4"
-        if options.height != 1080:
+        if options.height != 1080 or options.fps != RATE:
             small = Path(folder) / "small.mp4"
-            reduced(clip, small, options.height)
+            reduced(clip, small, options.height, options.fps)
             clip = small
-        repeat(clip, film, 60 * options.minutes)
+        repeat(clip, film, 60 * options.minutes, options.fps)
         seen, counts = watched(film)
         size = film.stat().st_size / 1e6
     quarter = len(seen) // 4
     early, late = (max(megabytes for _, megabytes in part) for part in (seen[: 2 * quarter or 1], seen[-quarter or -1 :]))
-    print(f"{options.minutes:g} min at {options.height} lines, {size:.0f} MB: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+    form = f"{options.height} lines, {options.fps} frames a second"
+    print(f"{options.minutes:g} min of {form}, {size:.0f} MB: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
     print(f"  {seen[-1][0]:.0f} s, at most {max(megabytes for _, megabytes in seen):.0f} MB resident; "
           f"{early:.0f} MB in the first half, {late:.0f} MB in the last quarter")
 

@@ -19,7 +19,7 @@ from skyreels_platform.curation.likeness import likeness
 from skyreels_platform.curation.placement import WHOLE, correlation, find_place, flattened, pairs
 from skyreels_platform.curation.tracks import Line, Track, coarse_of, moments, warp, window_of
 
-ALIGNMENT_VERSION = "alignment-3"
+ALIGNMENT_VERSION = "alignment-4"
 """Raise it when the same fingerprints would align otherwise."""
 
 SLOWEST, FASTEST = 0.5, 2.0
@@ -50,6 +50,7 @@ _SAME_LENGTH = 1.5  # pictures by which shots of one length may differ
 _PLAUSIBLE = 0.7  # similarity from which a second look is worth its time
 _DOUBT = 0.15  # taken from the similarity of shots that show so little: their copies reach 0.97, balls and boxes on one path 0.91
 _PLAIN = 0.48  # spread of edges below which a shot shows too little to be told by some crop, speed and start together
+_TELLING = 0.3  # of the pairs on a line, in which both show something: shots fade from black and to black, under a subtitle or without
 _NEAR = 0.5  # correlation of two pictures above which they speak for their time, below against it
 
 
@@ -151,7 +152,7 @@ def _find_times(shot: Track, other: Track, here: np.ndarray, there: np.ndarray, 
     picture fits at any speed, and most copies keep theirs."""
     some = np.unique(np.linspace(0, len(shot.times) - 1, min(_PROBES, len(shot.times))).round().astype(int))
     gain = here[some] @ there.T - _NEAR
-    gain[np.ix_(shot.is_flat[some], other.is_flat)] = 0  # black against black says nothing
+    gain[shot.is_flat[some][:, None] | other.is_flat] = 0  # black says nothing, nor does it of what stands on it in the copy
     if gain.max() <= 0:
         return []
     times, step, least = shot.times[some], other.step_s, _least(shot, other)
@@ -191,9 +192,9 @@ def _closeness(shot: Track, other: Track, line: Line) -> float:
     chosen = moments(shot, other, line, _PAIRS)
     places = np.rint((line.offset + line.speed * shot.times[chosen] - other.times[0]) / other.step_s).astype(int)
     places = np.clip(places, 0, len(other.times) - 1)
-    shows = ~(shot.is_flat[chosen] & other.is_flat[places])
-    correlations = (shot.coarse[chosen] * other.coarse[places]).sum(axis=1)[shows]
-    return float(correlations.mean()) if len(correlations) else 0.0
+    tells = ~(shot.is_flat[chosen] | other.is_flat[places])
+    correlations = (shot.coarse[chosen] * other.coarse[places]).sum(axis=1)[tells]
+    return float(correlations.mean()) if tells.mean() >= _TELLING else 0.0
 
 
 def _refine_time(
@@ -205,6 +206,7 @@ def _refine_time(
     chosen = moments(shot, other, line, _PAIRS)
     window = window_of(frame)
     table = flattened(shot.even[chosen] * window) @ flattened(warp(other.even, frame) * window).T
+    tells = ~(shot.is_flat[chosen][:, None] ^ other.is_flat)  # black under a subtitle says nothing of time
     table[np.ix_(shot.is_flat[chosen], other.is_flat)] = 1
     times, step = shot.times[chosen], other.step_s
     middle = float(times[len(times) // 2])
@@ -215,8 +217,9 @@ def _refine_time(
     left = np.clip(np.floor(places).astype(int), 0, len(other.times) - 1)
     right = np.minimum(left + 1, len(other.times) - 1)
     share, rows = np.clip(places - left, 0, 1), np.arange(len(times))
-    values = (table[rows, left] * (1 - share) + table[rows, right] * share) * inside
-    values = values.sum(axis=2) / np.maximum(inside.sum(axis=2), 1) - 0.01 * np.abs(np.log2(speeds)) - 1e-3 * np.abs(shifts)
+    inside_tells = inside & tells[rows, left] & tells[rows, right]
+    values = (table[rows, left] * (1 - share) + table[rows, right] * share) * inside_tells
+    values = values.sum(axis=2) / np.maximum(inside_tells.sum(axis=2), 1) - 0.01 * np.abs(np.log2(speeds)) - 1e-3 * np.abs(shifts)
     values[inside.mean(axis=2) < _LEAST_INSIDE] = -np.inf
     best = np.unravel_index(int(values.argmax()), values.shape)
     return Line(speed=float(speeds[best[0], 0]), offset=float(offsets[best])) if np.isfinite(values[best]) else line

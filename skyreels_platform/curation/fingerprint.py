@@ -21,7 +21,7 @@ import numpy as np
 from skyreels_platform.curation.embedding import EmbeddingBackend
 from skyreels_platform.curation.signals.base import ShotInfo
 
-FINGERPRINT_VERSION = "fingerprint-1"
+FINGERPRINT_VERSION = "fingerprint-2"
 """Raise it when the same pixels would give another fingerprint."""
 
 DIMENSIONS = 128
@@ -45,8 +45,10 @@ _MIX = np.array([[179, 51, 26, -127.5]], np.float32) / 256  # red, green, blue; 
 """With an offset that turns rounding into leaving out the fraction."""
 _BORDER_PICTURES = 24  # that decide together what a border is
 _BLACKEST = 32  # levels of 255 up to which a flat edge is a border; a lighter one may be a wall, and a copy's wall is graded otherwise
-_BORDER_LEVELS = 10  # around its own level in which a border's pixels lie
-_BORDER_SHARE = 0.55  # of a row or column that must do so: subtitles stand in letterbox bars
+_BORDER_LEVELS = 4  # around its own level in which a border's pixels lie: dark scenes lie within 10, and their copies are graded otherwise
+_FLAT_SHARE = 0.08  # of a row or column of a border that may lie elsewhere
+_TEXT_SHARE = 0.45  # the same where a subtitle stands in a letterbox bar
+_RINGING, _RINGING_LEVELS = 2, 10  # rows at its edge, and their levels, that a codec stirs
 _LEAST_SHARE = 0.4  # of the frame's side; a smaller picture is a title on black, which stays whole
 _CELLS, _ANGLES = 4, 6
 _LAYOUT = DIMENSIONS - _CELLS * _CELLS * _ANGLES
@@ -211,21 +213,30 @@ def _ends(pictures: np.ndarray) -> tuple[int, int]:
     """First row and row after the last that are no border, of (n, rows, columns)."""
     rows = pictures.shape[1]
     first, last = _depth(pictures), _depth(pictures[:, ::-1])
-    if first == rows:
-        return 0, rows
-    return first + bool(first), rows - last - bool(last)  # the row at a border's edge is part border
+    return (0, rows) if first == rows else (first, rows - last)
 
 
 def _depth(pictures: np.ndarray) -> int:
-    """Rows from the first on that are black, all of one level, in all pictures."""
+    """Rows from the first on that are black, all of one level, in all pictures; a border ends abruptly, a dark scene does not."""
     if not len(pictures):
         return 0
     level = np.median(pictures[:, 0])
     if level > _BLACKEST:
         return 0
-    is_border = (np.abs(pictures - level) <= _BORDER_LEVELS).mean(axis=2) >= _BORDER_SHARE
-    is_border = is_border.all(axis=0)
-    return len(is_border) if is_border.all() else int(is_border.argmin())
+    away = np.abs(pictures - level)
+    shares = (away > _BORDER_LEVELS).mean(axis=2).max(axis=0)  # of each row, in the picture in which it shows most
+    flat, depth = _leading(shares <= _FLAT_SHARE), _leading(shares <= _TEXT_SHARE)
+    if depth in (0, len(shares)):
+        return depth
+    if shares[max(0, depth - 2) : depth].min() > _FLAT_SHARE:
+        depth = flat
+    ringing = _leading((away[:, depth : depth + _RINGING] <= _RINGING_LEVELS).mean(axis=(0, 2)) >= 0.5) if depth else 0
+    return depth + ringing + bool(depth)  # the row at a border's edge is part border
+
+
+def _leading(flags: np.ndarray) -> int:
+    """How many are true before the first that is not."""
+    return len(flags) if flags.all() else int(flags.argmin())
 
 
 def _layout(even: np.ndarray) -> np.ndarray:

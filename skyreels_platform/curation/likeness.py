@@ -18,6 +18,7 @@ from skyreels_platform.curation.tracks import Line, Track, axis_weights, between
 _PAIRS = 16  # pairs of pictures that decide
 _GRID = COLOUR_SIDE  # blocks on both axes that may be covered one by one
 _COVERED = 0.2  # of the blocks at most
+_DIFFERS = 0.05  # error of a block over what it shows, from which it may be covered
 _WORST = 0.1  # of the blocks left
 _WORST_WEIGHT, _CHANGE_WEIGHT, _WORST_CHANGE_WEIGHT = 0.5, 0.65, 0.36  # a copy's worst block agrees by 0.6 where the whole does by 0.8
 _UNSEEN = 0.15  # of a block's mean sight: what is added so that a block that shows nothing does not differ
@@ -39,7 +40,7 @@ def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
         return 0.0
     here, there, window = here[shows], there[shows], window_of(frame)
     one, two = _normal(here, window), _normal(there, window)
-    kept = _uncovered(_blocks((one - two) ** 2).sum(axis=0))
+    kept = _uncovered(*(_blocks(values).sum(axis=0) for values in ((one - two) ** 2, one * one + two * two)))
     window = window * np.kron(kept, np.ones((SIDE // _GRID, SIDE // _GRID), np.float32))
     gain, shift = _grade(here, there, window)
     if not _GAINS[0] <= gain <= _GAINS[1] or abs(shift) > _MOST_SHIFT:
@@ -117,13 +118,14 @@ def _blocks(values: np.ndarray) -> np.ndarray:
     return values.reshape(len(values), _GRID, SIDE // _GRID, _GRID, SIDE // _GRID).sum(axis=(2, 4))
 
 
-def _uncovered(error: np.ndarray) -> np.ndarray:
-    """(_GRID, _GRID) without the blocks that differ most, of those outside the middle."""
+def _uncovered(error: np.ndarray, sight: np.ndarray) -> np.ndarray:
+    """(_GRID, _GRID) without the blocks that differ most, of those outside the middle.
+
+    error, sight: of each block. One that hardly differs stays: on a plain wall the subject itself differs most, by its codec's noise.
+    """
     quarter = _GRID // 4
-    outside = error.copy()
+    outside = np.where(error > _DIFFERS * (sight + _UNSEEN * sight.mean()), error, -1)
     outside[quarter:-quarter, quarter:-quarter] = -1
     kept = np.ones(_GRID * _GRID, bool)
     kept[np.argsort(-outside.ravel(), kind="stable")[: int(_COVERED * _GRID * _GRID)]] = False
-    return kept.reshape(_GRID, _GRID)
-
-
+    return kept.reshape(_GRID, _GRID) | (outside < 0)

@@ -87,9 +87,9 @@ def _bounded(frame: np.ndarray, is_exact: bool) -> np.ndarray:
 
 
 def correlation(here: np.ndarray, there: np.ndarray, frame: np.ndarray) -> float:
-    """Mean correlation of the pairs of which at least one shows something."""
+    """Mean correlation of the pairs that both show something; 0 where none does."""
     window = window_of(frame)
-    shows = (here != 0).any(axis=(1, 2)) | (there != 0).any(axis=(1, 2))
+    shows = (here != 0).any(axis=(1, 2)) & (there != 0).any(axis=(1, 2))
     alike = flattened(here[shows] * window) * flattened(warp(there[shows], frame) * window)
     return float(alike.sum(axis=1).mean()) if shows.any() else 0.0
 

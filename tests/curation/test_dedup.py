@@ -143,6 +143,27 @@ def test_the_index_finds_the_same_as_a_full_scan(store: FingerprintStore, monkey
     assert [index.index_type for index in store._connection.open_table("descriptors").list_indices()] == ["IvfFlat"]
 
 
+def test_parts_of_the_index_stay_few_and_the_trained_one_is_left_alone(store: FingerprintStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fingerprint_store, "INDEX_FROM", 500)
+    monkeypatch.setattr(fingerprint_store, "CELL_ROWS", 50)
+    generator = np.random.default_rng(0)
+
+    def add(number: int, count: int) -> list[int]:
+        vectors = generator.normal(size=(count, fingerprint_store.DIMENSIONS)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        store.index(f"b{number:02d}", [f"s{number}"] * count, vectors)
+        return fingerprint_store._index_parts(store._connection.open_table("descriptors"))
+
+    assert add(0, 400) == [], "too few rows"
+    assert add(1, 600) == [1000]
+    seen = [add(number, 40) for number in range(2, 26)]
+    assert [sum(parts) for parts in seen] == [1000 + 40 * number for number in range(1, 25)]
+    assert all(parts[0] == 1000 for parts in seen)
+    assert max(map(len, seen)) == 3, "merged by size"
+    assert add(26, 80) == [2040], "twice the rows: trained anew"
+    assert add(27, 40) == [2040, 40]
+
+
 def test_a_batch_matched_again_sees_earlier_batches_only(store: FingerprintStore):
     store.put(rows("b1", {"early": shot(1)}))
     store.put(rows("b2", {"late": shot(1, noise=4)}))

@@ -9,6 +9,7 @@ import pytest
 
 from skyreels_platform.curation.alignment import Alignment, align
 from skyreels_platform.curation.fingerprint import DIMENSIONS, MAX_PICTURES, SIDE, Fingerprint, Fingerprinter, describe, unpack
+from skyreels_platform.curation.fingerprint import _inside as inside
 from skyreels_platform.curation.signals.base import ShotInfo
 from skyreels_platform.curation.tracks import Track
 from skyreels_platform.media.sample_scene import Background, Camera, ScenePainter, SceneSpec, Subject
@@ -144,6 +145,20 @@ def test_bars_are_cut_away_whatever_stands_in_them(film: Film):
     assert np.abs(fingerprint([image[14:-14] for image in film]).pictures.astype(int) - whole).mean() > 8
 
 
+@pytest.mark.parametrize("gain", [0.5, 0.35, 0.25])
+def test_the_dark_edge_of_a_scene_is_no_border(film: Film, gain: float):
+    """From left to right it grows lighter; at the left it is as dark as a bar may be, and darker in a copy of another grade."""
+    shade = 0.15 + 0.85 * np.linspace(0, 1, 160)[None, :, None]
+    dark = [np.round(image * shade * gain).astype(np.uint8) for image in film]
+    kept = np.stack([cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA)[:, :, 0] for image in dark])
+    top, bottom, left, right = inside(kept)
+    assert (top, bottom, right) == (0, 96, 96)
+    assert left <= 10
+    boxed = inside(np.pad(kept, ((0, 0), (12, 12), (0, 0))))
+    assert 12 <= boxed[0] <= 15
+    assert 105 <= boxed[1] <= 108
+
+
 @pytest.mark.parametrize("name", COPIES)
 def test_descriptors_of_a_copy_lie_near_those_of_the_original_and_far_from_other_sets(film: Film, name: str):
     copy, original, other = (fingerprint(shown).vectors for shown in (COPIES[name](film), film, scene(look=9)))
@@ -176,6 +191,23 @@ def test_a_copy_is_found_whole(film: Film, name: str):
     assert (found.start_s, found.other_start_s) == pytest.approx((0, 0), abs=0.15)
     assert found.duration_s == pytest.approx(3.87, abs=0.2)
     assert found.speed == pytest.approx(1, abs=0.05)
+
+
+def faded(film: Film) -> Film:
+    """Black for the first fifth, then it comes up."""
+    length = len(film)
+    return [cv2.convertScaleAbs(image, alpha=float(np.clip((place - 0.2 * length) / (0.3 * length), 0, 1)))
+            for place, image in enumerate(film)]  # fmt: skip
+
+
+def test_what_stands_on_the_black_of_a_fade_does_not_count(film: Film):
+    found = align(track(subtitle(faded(film))), track(faded(film)))
+    assert similarity(found) > 0.8
+    assert found is not None
+    assert found.duration_s > 2.5
+    assert similarity(align(track(subtitle(faded(film))), track(faded(scene(look=9))))) < 0.5
+    black = [np.zeros_like(image) for image in film]
+    assert align(track(subtitle(black)), track(faded(film))) is None
 
 
 def test_a_trimmed_part_is_found_where_it_lies(film: Film):
