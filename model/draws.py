@@ -1,9 +1,9 @@
 """Which clips and noise a step is tried with until its loss and gradient are finite.
 
-First its own. If they were refused and the data are sound, its own again: a passing fault leaves the run as it would have been. Then those
-of steps that lie whole runs beyond (step + num_steps, + 2 num_steps, ...), which no other step draws. Draws with clips that are known to
-be broken are passed over without computing them; where nearly all are, there is soon nothing left to try. The draw that a step ends with is the first one without a broken clip, whether the
-breakage was known before or not, so a resumed run takes the same.
+First its own. If they were refused and the data are sound, its own again: a passing fault leaves the run as it would have been. Then
+those of steps that lie whole runs beyond (step + num_steps, + 2 num_steps, ...), which no other step draws. Draws with clips that are
+known to be broken are passed over without computing them; where nearly all are, there is soon nothing left to try. The draw that a step
+ends with is the first one without a broken clip, whether the breakage was known before or not, so a resumed run takes the same.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from model.buckets import BucketSampler
-from model.draws import TRIES, Draws
+from model.draws import Draws
 
 NUM_STEPS = 50
 
