@@ -129,17 +129,16 @@ class EdgeLines:
         )):  # fmt: skip
             step = cv2.absdiff(one, other)
             cv2.accumulate(step, self._steps[number][middle])
-            steps.append(cv2.threshold(step, FAINTEST - 1, 1, cv2.THRESH_BINARY)[1])
+            steps.append(cv2.threshold(step, FAINTEST - 1, 255, cv2.THRESH_BINARY)[1])
             cv2.accumulate(steps[-1], self._shown[number][middle])
         if flow is not None:
             if not self._moves:
                 self._moves, self._gone = ([np.zeros(flow.shape[:2], np.float32) for _ in range(2)] for _ in range(2))
             self._num_motions += 1
             for number, step in enumerate(steps):
-                cells = cv2.resize(step * 255, flow.shape[1::-1], interpolation=cv2.INTER_AREA)
-                seen = cells >= 255 * IN_CELL
-                turned = flow if number == 0 else flow.transpose(1, 0, 2)[..., ::-1]
-                apart, together = (one if number == 0 else one.T for one in _beside(turned))
+                rim = (0, 0, 1, 1) if number == 0 else (1, 1, 0, 0)
+                seen = _cells(cv2.copyMakeBorder(step, *rim, cv2.BORDER_CONSTANT, value=0), flow.shape) >= 255 * IN_CELL
+                apart, together = _beside(flow) if number == 0 else (one.T for one in _beside(cv2.transpose(flow)[..., ::-1]))
                 self._moves[number] += apart & seen
                 self._gone[number] += together | (apart & ~seen)
         self._last = plane
@@ -151,7 +150,7 @@ class EdgeLines:
         if self.num_pictures < 2 or self._last is None or not self._moves:
             return None
         across, down = (
-            _stands_out(step / self.num_pictures, window) & (shown >= STAYS * self.num_pictures)
+            _stands_out(step / self.num_pictures, window) & (shown >= 255 * STAYS * self.num_pictures)
             for step, shown, window in zip(self._steps, self._shown, ((AROUND, 1), (1, AROUND)), strict=True)
         )
         size = self._last.shape[::-1]
@@ -162,19 +161,26 @@ class EdgeLines:
         return Seams(across, down, moves[0], moves[1], gone[0], gone[1], [*self._kept, self._last])
 
 
+def _cells(mask: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """Means of an (h, w) uint8 mask around the points of a flow's grid: of whole numbers of pixels, other ratios take ten times as long."""
+    height, width = grid[:2]
+    step = mask.shape[0] // height
+    return cv2.resize(mask[:height * step, :width * step], (width, height), interpolation=cv2.INTER_AREA)
+
+
 def _beside(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(h, w, 2) -> (h, w) bool: whether both sides of an upright line at each place move differently, or together across it.
 
     Near the frame's border one side is too narrow for flow of its own: there motion across the line speaks against it whatever.
     """
-    width = flow.shape[1]
-    places = np.arange(width)
-    left, right = flow[:, np.maximum(places - APART, 0)], flow[:, np.minimum(places + APART, width - 1)]
-    difference = left - right
-    apart = (difference * difference).sum(axis=2) > MOVES**2
-    together = (np.minimum(np.abs(left[..., 0]), np.abs(right[..., 0])) > MOVES) & ~apart
-    border = (places < APART) | (places >= width - APART)
-    return apart | (together & border), together & ~border
+    across, along = (cv2.copyMakeBorder(part, 0, 0, APART, APART, cv2.BORDER_REPLICATE) for part in (flow[..., 0], flow[..., 1]))
+    left, right = across[:, :-2 * APART], across[:, 2 * APART:]
+    apart = (left - right) ** 2 + (along[:, :-2 * APART] - along[:, 2 * APART:]) ** 2 > MOVES**2
+    together = (np.minimum(np.abs(left), np.abs(right)) > MOVES) & ~apart
+    for border in (np.s_[:, :APART], np.s_[:, -APART:]):
+        apart[border] |= together[border]
+        together[border] = False
+    return apart, together
 
 
 def _coarse(profile: np.ndarray) -> np.ndarray:
