@@ -45,7 +45,7 @@ from skyreels_platform.media.sample_shots import SIGNALS as FLAWS
 from skyreels_platform.media.sample_shots import Odds, draw_shot
 from skyreels_platform.progress import track
 
-TUNING, HELD_OUT = 0, 4_000_000
+TUNING, HELD_OUT = 0, 7_000_000
 """First seeds."""
 BOUNDS = {
     "black": 0.2, "static": 0.3, "slideshow": 0.3, "still_pan": 0.5, "letterbox": 0.01, "blurred_fill": 0.01, "mosaic": 0.01,

@@ -162,7 +162,7 @@ class EdgeLines:
 
 
 def _cells(mask: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
-    """Means of an (h, w) uint8 mask around the points of a flow's grid: of whole numbers of pixels, other ratios take ten times as long."""
+    """Means of an (h, w) uint8 mask around the points of a flow's grid: of whole pixels, for other ratios cost ten times as much."""
     height, width = grid[:2]
     step = mask.shape[0] // height
     return cv2.resize(mask[:height * step, :width * step], (width, height), interpolation=cv2.INTER_AREA)
