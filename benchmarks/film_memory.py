@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--fps", type=int, default=RATE, help=f"frames a second, at most {RATE} (default: all of them)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        clip, film = options.video or make_clip(Path(folder)), Path(folder) / "film.mp4"
+        clip, film = options.video or make_clip(Path(folder), num_frames=500, crf=23), Path(folder) / "film.mp4"
         if options.height != 1080 or options.fps != RATE:
             small = Path(folder) / "small.mp4"
             reduced(clip, small, options.height, options.fps)

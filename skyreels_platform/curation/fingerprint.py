@@ -21,7 +21,7 @@ import numpy as np
 from skyreels_platform.curation.embedding import EmbeddingBackend
 from skyreels_platform.curation.signals.base import ShotInfo
 
-FINGERPRINT_VERSION = "fingerprint-2"
+FINGERPRINT_VERSION = "fingerprint-3"
 """Raise it when the same pixels would give another fingerprint."""
 
 DIMENSIONS = 128
@@ -48,6 +48,8 @@ _BLACKEST = 32  # levels of 255 up to which a flat edge is a border; a lighter o
 _BORDER_LEVELS = 4  # around its own level in which a border's pixels lie: dark scenes lie within 10, and their copies are graded otherwise
 _FLAT_SHARE = 0.08  # of a row or column of a border that may lie elsewhere
 _TEXT_SHARE = 0.45  # the same where a subtitle stands in a letterbox bar
+_SHOWN = 0.7  # of the pictures that decide; in single ones a bright edge rings far into a bar
+_SHARP = 4  # rows within which a border ends: its own last ones may ring
 _RINGING, _RINGING_LEVELS = 2, 10  # rows at its edge, and their levels, that a codec stirs
 _LEAST_SHARE = 0.4  # of the frame's side; a smaller picture is a title on black, which stays whole
 _CELLS, _ANGLES = 4, 6
@@ -217,18 +219,18 @@ def _ends(pictures: np.ndarray) -> tuple[int, int]:
 
 
 def _depth(pictures: np.ndarray) -> int:
-    """Rows from the first on that are black, all of one level, in all pictures; a border ends abruptly, a dark scene does not."""
+    """Rows from the first on that are black, all of one level, in nearly all pictures; a border ends abruptly, a dark scene does not."""
     if not len(pictures):
         return 0
     level = np.median(pictures[:, 0])
     if level > _BLACKEST:
         return 0
     away = np.abs(pictures - level)
-    shares = (away > _BORDER_LEVELS).mean(axis=2).max(axis=0)  # of each row, in the picture in which it shows most
+    shares = np.quantile((away > _BORDER_LEVELS).mean(axis=2), _SHOWN, axis=0)  # of each row
     flat, depth = _leading(shares <= _FLAT_SHARE), _leading(shares <= _TEXT_SHARE)
     if depth in (0, len(shares)):
         return depth
-    if shares[max(0, depth - 2) : depth].min() > _FLAT_SHARE:
+    if shares[max(0, depth - _SHARP) : depth].min() > _FLAT_SHARE:
         depth = flat
     ringing = _leading((away[:, depth : depth + _RINGING] <= _RINGING_LEVELS).mean(axis=(0, 2)) >= 0.5) if depth else 0
     return depth + ringing + bool(depth)  # the row at a border's edge is part border
