@@ -4,7 +4,7 @@
     descriptors    one row per distinct descriptor of a shot, written batch by batch when a batch is matched; has the ANN index
 
 `descriptors` follows from `fingerprints` and is made again where it is lost. A batch is added to it at the cost of that batch: the
-index is extended, and trained anew when the rows have doubled, so that its cells keep their size.
+index is extended, and trained anew when the rows have grown by half, so that its cells keep their size.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,11 +22,12 @@ from skyreels_platform.ledger.provenance import hash_json
 
 INDEX_FROM = 4_000
 """Descriptors below which a search looks at all of them, which costs as much as a look into PROBES cells then."""
-GROWTH = 2
-"""Times the rows of the last training after which the index is trained anew."""
-CELL_ROWS = 200
-"""Descriptors per cell of the index after a training; it has twice as many before the next."""
-PROBES = 12
+GROWTH = 1.5
+"""Times the rows of the last training after which the index is trained anew: what was added since lies in parts of its own."""
+CELL_ROWS = 800
+"""Descriptors per cell of the index after a training; it has half as many more before the next. A search compares a descriptor with every
+cell's centre once for each part of the index, which grows with the store: of 400,000 descriptors, cells of 200 cost 1.8 times as much."""
+PROBES = 4
 """Cells that one search looks into."""
 
 _SAME = 0.98  # cosine from which a descriptor of a shot is not indexed after the one before: a still shot has one

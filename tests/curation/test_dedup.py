@@ -156,12 +156,12 @@ def test_parts_of_the_index_stay_few_and_the_trained_one_is_left_alone(store: Fi
 
     assert add(0, 400) == [], "too few rows"
     assert add(1, 600) == [1000]
-    seen = [add(number, 40) for number in range(2, 26)]
-    assert [sum(parts) for parts in seen] == [1000 + 40 * number for number in range(1, 25)]
+    seen = [add(number, 40) for number in range(2, 14)]
+    assert [sum(parts) for parts in seen] == [1000 + 40 * number for number in range(1, 13)]
     assert all(parts[0] == 1000 for parts in seen)
     assert max(map(len, seen)) == 3, "merged by size"
-    assert add(26, 80) == [2040], "twice the rows: trained anew"
-    assert add(27, 40) == [2040, 40]
+    assert add(14, 80) == [1560], "half as many rows again: trained anew"
+    assert add(15, 40) == [1560, 40]
 
 
 def test_a_batch_matched_again_sees_earlier_batches_only(store: FingerprintStore):
