@@ -318,3 +318,12 @@ def test_licence_is_apache_2() -> None:
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
     assert PROJECT["project"]["license"] == "Apache-2.0"
+
+
+def test_no_packages_weights_or_films_are_tracked() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout: nothing says what is tracked")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    assert "pyproject.toml" in tracked
+    kinds = {".whl", ".gz", ".zip", ".so", ".mp4", ".mkv", ".webm", ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pkl"}
+    assert [name for name in tracked if Path(name).suffix in kinds] == []
