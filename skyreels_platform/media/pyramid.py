@@ -156,7 +156,10 @@ class _Planes:
     def rgb(self, size: tuple[int, int]) -> np.ndarray:
         """(h, w, 3) uint8 RGB at a displayed size (width, height)."""
         stored = self._shape.stored(size)
-        channels = cv2.merge([self._resized(number, stored) for number in range(3)])
+        planes = [self._halved_to(number, stored) for number in range(3)]
+        if all(3 * plane.shape[0] == 5 * stored[1] and 3 * plane.shape[1] == 5 * stored[0] for plane in planes):
+            planes = three_fifths(planes)
+        channels = cv2.merge([_fitted(plane, stored) for plane in planes])
         return self._shape.upright(cv2.transform(channels, self._matrix))
 
     def still(self) -> Still:
@@ -174,17 +177,17 @@ class _Planes:
 
     def _resized(self, number: int, size: tuple[int, int]) -> np.ndarray:
         """A plane at (width, height): halved while that leaves it large enough, then interpolated."""
+        return _fitted(self._halved_to(number, size), size)
+
+    def _halved_to(self, number: int, size: tuple[int, int]) -> np.ndarray:
+        """A plane, halved while that leaves it as large as (width, height)."""
         chain = self._chains[number]
         level = 0
         while chain[level].shape[1] >= 2 * size[0] and chain[level].shape[0] >= 2 * size[1]:
             level += 1
             if level == len(chain):
                 chain.append(_halved(chain[-1]))
-        plane = chain[level]
-        if (plane.shape[1], plane.shape[0]) == size:
-            return plane
-        # Below a factor of two bilinear sampling sees every pixel. Small frames, which decide about cuts, take the exact average.
-        return cv2.resize(plane, size, interpolation=cv2.INTER_AREA if size in (SMALL, SMALL[::-1]) else cv2.INTER_LINEAR)
+        return chain[level]
 
     def _full_range(self, plane: np.ndarray, *, is_luma: bool) -> np.ndarray:
         if self._is_full:
@@ -196,6 +199,28 @@ def _halved(plane: np.ndarray) -> np.ndarray:
     """Means of 2 x 2 pixels; an odd last row or column is left out."""
     height, width = plane.shape[0] // 2 * 2, plane.shape[1] // 2 * 2
     return cv2.resize(plane[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+
+
+def _fitted(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A plane of less than twice the size (width, height) at that size."""
+    if (plane.shape[1], plane.shape[0]) == size:
+        return plane
+    # Below a factor of two bilinear sampling sees every pixel. Small frames, which decide about cuts, take the exact average.
+    return cv2.resize(plane, size, interpolation=cv2.INTER_AREA if size in (SMALL, SMALL[::-1]) else cv2.INTER_LINEAR)
+
+
+def three_fifths(planes: list[np.ndarray]) -> list[np.ndarray]:
+    """Exact averages at 3/5 of the size on both axes, which 1080 and 2160 lines need for small frames: three output pixels are made of
+    five, by (3, 2), (1, 3, 1) and (2, 3) fifths. Equal to OpenCV's INTER_AREA in half of the time."""
+    height, width = planes[0].shape
+    rows = np.empty((len(planes), height // 5, 5, width), np.uint16)
+    for plane, part in zip(planes, rows, strict=True):
+        part[...] = plane.reshape(height // 5, 5, width)
+    first, second, third, fourth, fifth = (rows[:, :, row] for row in range(5))
+    down = np.empty((len(planes), height // 5, 3, width), np.float32)
+    down[:, :, 0], down[:, :, 1], down[:, :, 2] = 3 * first + 2 * second, second + 3 * third + fourth, 2 * fourth + 3 * fifth
+    means = (down.reshape(-1, 5) @ _THREE_OF_FIVE).reshape(len(planes), height // 5 * 3, width // 5 * 3)
+    return list(np.rint(means, out=means).astype(np.uint8))  # a 25th of an integer is never half
 
 
 def _middle(plane: np.ndarray) -> np.ndarray:
@@ -223,6 +248,7 @@ def _table(offset: float, gain: float, centre: float) -> np.ndarray:
     return np.clip(np.rint((np.arange(256) - offset) * gain + centre), 0, 255).astype(np.uint8)
 
 
+_THREE_OF_FIVE = np.array([[3, 0, 0], [2, 1, 0], [0, 3, 0], [0, 1, 2], [0, 0, 3]], np.float32) / 25  # after sums of 5 rows
 _LUMA, _CHROMA = _table(16, 255 / 219, 0), _table(128, 255 / 224, 128)
 
 

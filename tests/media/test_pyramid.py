@@ -12,7 +12,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from skyreels_platform.errors import DecodeError
 from skyreels_platform.media.decode import frames
 from skyreels_platform.media.encode import write_video
-from skyreels_platform.media.pyramid import LARGE_SHORT, NATIVE, SMALL, Levels, from_rgb, picture_size, pyramid
+from skyreels_platform.media.pyramid import LARGE_SHORT, NATIVE, SMALL, Levels, from_rgb, picture_size, pyramid, three_fifths
 from tests.media import broken_files
 
 
@@ -141,3 +141,10 @@ def test_a_banner_stays_small() -> None:
         (455, 256), (256, 455), (128, 128), (768, 77), (768, 1)
     ]  # fmt: skip
     assert isinstance(from_rgb(world(40, 30)), Levels)
+
+
+@pytest.mark.parametrize("shape", [(135, 240), (5, 5), (240, 135)])
+def test_three_fifths_is_the_exact_average(shape: tuple[int, int]) -> None:
+    planes = list(np.random.default_rng(0).integers(0, 256, (3, *shape), np.uint8))
+    expected = [cv2.resize(plane, (shape[1] // 5 * 3, shape[0] // 5 * 3), interpolation=cv2.INTER_AREA) for plane in planes]
+    assert all(np.array_equal(found, mean) for found, mean in zip(three_fifths(planes), expected, strict=True))

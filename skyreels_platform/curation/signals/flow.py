@@ -1,5 +1,7 @@
 """Optical flow of a pair of small frames and the camera's part in it."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -21,6 +23,7 @@ _GRID = 16
 _PATCH = 8  # pixels of the method's patches
 _ROUNDS = 6
 _CONVERGED = 1e-3  # pixels by which the last round moved the middle or the corners at most
+_RIDGE = 1e-9  # of the sums: points on one line leave a slope open, which is 0 then
 
 
 class FlowMeter:
@@ -85,25 +88,50 @@ def camera_part(flow: np.ndarray, trust: np.ndarray) -> np.ndarray:
     the median residual, at least 0.1 pixel.
     """
     height, width = flow.shape[:2]
-    step = max(1, min(height, width) // _GRID)
-    rows, columns = (axis.ravel() for axis in np.mgrid[step // 2:height:step, step // 2:width:step])
-    textured = trust[rows, columns] > 0.5
-    if np.mean(textured) < TEXTURED:
+    places, points = _points(height, width)
+    is_textured = trust.ravel()[places] > 0.5
+    count = int(np.count_nonzero(is_textured))
+    if count < TEXTURED * places.size:
         return np.zeros_like(flow)
-    rows, columns = rows[textured], columns[textured]
-    points = np.column_stack([np.ones(rows.size), columns / width - 0.5, rows / height - 0.5])
-    vectors = flow[rows, columns].astype(np.float64)
+    known = np.concatenate([points[:, is_textured], flow.reshape(-1, 2)[places[is_textured]].T])  # (5, points)
+    points, vectors = known[:3], known[3:]
     # The median vector first: it is right about the majority, where least squares would start between subject and ground.
-    model = np.zeros((3, 2))
-    model[0] = np.median(vectors, axis=0)
+    model = np.zeros((2, 3))
+    model[:, 0] = np.median(vectors, axis=1)
     for _ in range(_ROUNDS):
-        missed = vectors - points @ model
-        residual = missed[:, 0] ** 2 + missed[:, 1] ** 2
-        scale = max(0.01, 2.25 * float(np.partition(residual, residual.size // 2)[residual.size // 2]))
-        weights = 1 / (1 + residual / scale) ** 2
-        weighted = points * weights[:, None]
-        before, model = model, np.linalg.solve(points.T @ weighted + 1e-9 * np.eye(3), weighted.T @ vectors)
+        missed = model @ points - vectors
+        residual = missed[0] ** 2 + missed[1] ** 2
+        residual /= max(0.01, 2.25 * float(np.partition(residual, count // 2)[count // 2]))
+        residual += 1
+        before, model = model, _solved((points / (residual * residual)) @ known.T)
         if np.abs(model - before).max() < _CONVERGED:
             break
-    across, down = (np.arange(side)[:, None] / side - 0.5 for side in (width, height))
-    return (model[0] + across * model[1]).astype(np.float32)[None] + (down * model[2]).astype(np.float32)[:, None]
+    field = np.empty_like(flow)
+    across, down = (np.arange(side) / side - 0.5 for side in (width, height))
+    for axis, (offset, by_column, by_row) in enumerate(model.tolist()):
+        row, column = (offset + across * by_column).astype(np.float32), (down * by_row).astype(np.float32)
+        np.add(row[None], column[:, None], out=field[..., axis])
+    return field
+
+
+@cache
+def _points(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) places in a plane of that size at which the camera's motion is fitted, and (3, n) float64: 1, x and y, the latter two from
+    -0.5 to 0.5."""
+    step = max(1, min(height, width) // _GRID)
+    rows, columns = (axis.ravel() for axis in np.mgrid[step // 2:height:step, step // 2:width:step])
+    return rows * width + columns, np.stack([np.ones(rows.size), columns / width - 0.5, rows / height - 0.5])
+
+
+def _solved(sums: np.ndarray) -> np.ndarray:
+    """(2, 3): least squares from (3, 5) weighted products of the points with themselves and with both axes of their vectors. By
+    cofactors: a library's solver takes ten times as long to be called."""
+    (a, b, c, *first), (_, d, e, *second), (_, _, f, *third) = sums.tolist()
+    a, d, f = a + _RIDGE, d + _RIDGE, f + _RIDGE
+    inverse = [d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b]
+    scale = 1 / (a * inverse[0] + b * inverse[1] + c * inverse[2])
+    aa, ab, ac, bb, bc, cc = (part * scale for part in inverse)
+    return np.array([
+        [aa * p + ab * q + ac * r, ab * p + bb * q + bc * r, ac * p + bc * q + cc * r]
+        for p, q, r in zip(first, second, third, strict=True)
+    ])  # fmt: skip

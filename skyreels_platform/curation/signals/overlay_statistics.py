@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from skyreels_platform.curation.signals.base import Motion, OfSample, Sample, ShotInfo
+from skyreels_platform.curation.signals.gradient_sums import GradientSums
 from skyreels_platform.curation.signals.text_lines import Strokes, TextLine, outlined_lines, strokes
 from skyreels_platform.curation.signals.text_track import TextTrack, blocks, covers
 
@@ -48,7 +49,6 @@ _LONELY = 0.1  # share of the length under edges, a few pixels farther, below wh
 _THICK = 6  # pixels; a line is thinner
 _BOX = 0.7  # of a line's height
 _LONG = 0.2  # of the short side: longer than a logo's strokes
-_EIGHTHS = 1 / 8  # levels per pixel that one unit of OpenCV's gradient is
 _PIVOT = 0.15  # of the farthest way that anything in the frame travels
 _GRID = 7  # places on either axis at which the camera's path is followed
 _MOSTLY = 0.5  # share of the picture that must move before its edges show text
@@ -135,7 +135,7 @@ class OverlayStatistics:
     def __init__(self, shot: ShotInfo) -> None:
         self.shot = shot
         self.text = TextTrack()
-        self._sums = _GradientSums(), _GradientSums()
+        self._sums = GradientSums(), GradientSums()
         self._counted: np.ndarray | None = None  # blocks of the last picture that did
         self._edges: Edges | None = None
         self._lines: list[TextLine] | None = None
@@ -267,44 +267,3 @@ class OverlayStatistics:
         self._going += np.abs(moved).max(axis=2) >= SLOWEST
         self._lowest = np.minimum(self._lowest, self._position)
         self._highest = np.maximum(self._highest, self._position)
-
-
-class _GradientSums:
-    """Sums of one size of picture; its planes count together."""
-
-    def __init__(self) -> None:
-        self.pictures = 0
-        self._mean: list[np.ndarray] = []  # (2, h, w) float32 per plane: slopes across and down, in _EIGHTHS
-        self._energy: list[np.ndarray] = []  # (h, w) float32 per plane, in _EIGHTHS squared
-        self._earlier: list[tuple[int, list[np.ndarray]]] = []  # sums up to 1, 2, 4, ... pictures, the last two
-
-    def add(self, *planes: np.ndarray) -> None:
-        """(h, w) uint8 each."""
-        if not self._mean:
-            self._mean = [np.zeros((2, *plane.shape), np.float32) for plane in planes]
-            self._energy = [np.zeros(plane.shape, np.float32) for plane in planes]
-        for plane, totals, energy in zip(planes, self._mean, self._energy, strict=True):
-            for slope, total in zip(cv2.spatialGradient(plane), totals, strict=True):
-                gradient = slope.astype(np.float32)
-                cv2.accumulate(gradient, total)
-                cv2.accumulateSquare(gradient, energy)
-        self.pictures += 1
-        if self.pictures & (self.pictures - 1) == 0:
-            self._earlier = [*self._earlier[-1:], (self.pictures, [total.copy() for total in self._mean])]
-
-    def parts(self) -> list[np.ndarray]:
-        """(h, w) float32 each, as `Edges.parts`; the earlier part is a third to two thirds of the shot."""
-        count, sums = min(self._earlier, key=lambda part: abs(part[0] - self.pictures / 2))
-        earlier = [part * _EIGHTHS / count for part in sums]
-        later = [(total - part) * _EIGHTHS / (self.pictures - count) for total, part in zip(self._mean, sums, strict=True)]
-        return [
-            np.add.reduce([one[0] * other[0] + one[1] * other[1] for one, other in zip(first, second, strict=True)])
-            for first, second in ((earlier, earlier), (later, later), (earlier, later))
-        ]
-
-    def means(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Length of the mean gradient, mean squared length, and by how much it points across rather than down; (h, w) float64 each."""
-        squares = [(total.astype(np.float64) * (_EIGHTHS / self.pictures)) ** 2 for total in self._mean]
-        energy = [total.astype(np.float64) * (_EIGHTHS**2 / self.pictures) for total in self._energy]
-        squared, upright = (np.add.reduce([sign(*square) for square in squares]) for sign in (np.add, np.subtract))
-        return np.sqrt(squared), np.add.reduce(energy), upright
