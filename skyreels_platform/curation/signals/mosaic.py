@@ -13,9 +13,12 @@ the lines of a lattice."""
 SAME_BLOCK = 0.75, 0.04
 """Pixels of a still, and share of a block, by which the block of a mosaic may seem to change; patterns of the scene that pass for
 lattices do so at another size in every still."""
+SAME_PLACE = 0.3
+"""Share of the smaller of two areas that lies in the other where both are one mosaic, which may move."""
 LASTS, MANY_LAST = 0.4, 0.15
-"""Share of the stills that must show blocks of one size: large ones in motion are spoiled by the codec now and then. And where one still
-shows MANY: fine, faint blocks outlive compression in a film's best frames alone."""
+"""Share of the stills that must show blocks of one size, one of them for sure: large ones in motion are spoiled by the codec now and then,
+and of a few faint ones too few sides show. And where one still shows MANY, and others at the same place: fine, faint blocks outlive
+compression in a film's best frames alone."""
 MANY = 50
 """Blocks; letters and lone rectangles that fit a lattice in some still cover 40 of its cells at most, measured."""
 FINEST = 14.0
@@ -32,10 +35,12 @@ class _Found(NamedTuple):
     most: float
     """How many blocks the largest of them has."""
     regions: list[Region]
+    is_sure: bool
+    """Whether the still shows them by itself."""
 
 
 def lattices(sample: Sample) -> list[Lattice]:
-    """The mosaics in the whole still."""
+    """The mosaics in the whole still: sure ones, else likely ones."""
     if sample.still is None:
         return []
     return _mosaics(sample.still.large)
@@ -43,7 +48,7 @@ def lattices(sample: Sample) -> list[Lattice]:
 
 def fine_lattices(sample: Sample) -> list[Lattice]:
     """The mosaics in the still's unscaled middle, where the whole is reduced and shows none."""
-    if sample.still is None or sample.still.reduced == 1 or sample.once(lattices):
+    if sample.still is None or sample.still.reduced == 1 or any(area.is_sure for area in sample.once(lattices)):
         return []
     return _mosaics(sample.still.native, FINEST)
 
@@ -65,7 +70,7 @@ class Mosaic(Signal):
     Source: paper 3.1 names mosaic; definition our choice.
     """
 
-    name, unit, version = "mosaic", "share of frame", "4"
+    name, unit, version = "mosaic", "share of frame", "5"
     of_sample = (lattices, fine_lattices)
 
     def __init__(self, shot: ShotInfo) -> None:
@@ -83,15 +88,17 @@ class Mosaic(Signal):
         found = sample.once(lattices)
         scale_x, scale_y = 1 / width, 1 / height
         left = top = 0.0
-        if not found:
-            found = sample.once(fine_lattices)
+        fine = sample.once(fine_lattices)
+        if any(area.is_sure for area in fine) or not found:
+            found = fine
             scale_x, scale_y = 1 / self.shot.width, 1 / self.shot.height
             left, top = (1 - native.shape[1] * scale_x) / 2, (1 - native.shape[0] * scale_y) / 2
         if found:
             share = sum(area.area for area in found) * scale_x * scale_y
             blocks = [area.block * scale_y * self.shot.height for area in found]
             most = max(area.area / area.block**2 for area in found)
-            self._found.append(_Found(share, blocks, most, [_region(area, left, top, scale_x, scale_y) for area in found]))
+            regions = [_region(area, left, top, scale_x, scale_y) for area in found]
+            self._found.append(_Found(share, blocks, most, regions, any(area.is_sure for area in found)))
 
     def result(self) -> Score:
         if not self._num_stills:
@@ -103,25 +110,46 @@ class Mosaic(Signal):
 
     def _typical(self) -> tuple[float, list[Region]]:
         """Of the still in the middle when those that show it are ordered by their share."""
+        sure = [found for found in self._found if found.is_sure]
         groups = [
-            [one for one in self._found if any(self._is_same(block, other) for other in one.blocks)]
-            for found in self._found for block in found.blocks
+            [one for one in self._found if self._shows(one, block, None if one.is_sure else region)]
+            for found in sure for block, region in zip(found.blocks, found.regions, strict=True)
         ]  # fmt: skip
         group = max(groups, key=len, default=[])
+        if len(group) < LASTS * self._num_stills:
+            # What shows at other sizes or elsewhere in other stills is a pattern of the scene.
+            groups = [
+                [one for one in sure if self._shows(one, block, region)]
+                for found in sure if found.most >= MANY for block, region in zip(found.blocks, found.regions, strict=True)
+            ]  # fmt: skip
+            group = max(groups, key=len, default=[])
+            if len(group) < MANY_LAST * self._num_stills or 2 * len(group) <= len(sure):
+                return 0.0, []
         if not group:
             return 0.0, []
-        # What shows at other sizes in other stills is a pattern of the scene.
-        lasts = MANY_LAST if max(one.most for one in group) >= MANY and 2 * len(group) > len(self._found) else LASTS
-        if len(group) < lasts * self._num_stills:
-            return 0.0, []
-        middle = sorted(group, key=lambda one: one.share)[len(group) // 2]
+        certain = sorted((one for one in group if one.is_sure), key=lambda one: one.share)
+        middle = certain[len(certain) // 2]
         return middle.share, middle.regions
+
+    def _shows(self, found: _Found, block: float, region: Region | None) -> bool:
+        """Whether a still shows blocks of this size; if a region is given, where that lies."""
+        return any(
+            self._is_same(block, other) and (region is None or _meet(region, place))
+            for other, place in zip(found.blocks, found.regions, strict=True)
+        )
 
     def _is_same(self, block: float, other: float) -> bool:
         """Whether two sizes are one; faint blocks show as their halves in some stills."""
         pixels, share = SAME_BLOCK
         small, large = sorted((block, other))
         return any(abs(large - times * small) <= max(pixels * self._pixel, share * large) for times in (1, 2))
+
+
+def _meet(one: Region, other: Region) -> bool:
+    """Whether a good part of the smaller one lies in the other."""
+    width, height = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
+    areas = [(region.x1 - region.x0) * (region.y1 - region.y0) for region in (one, other)]
+    return max(0.0, width) * max(0.0, height) >= SAME_PLACE * min(areas)
 
 
 def _region(area: Lattice, left: float, top: float, scale_x: float, scale_y: float) -> Region:

@@ -51,6 +51,11 @@ facade have sides on the lines of some lattice, but most of its cells lie inside
 SHOWN = 0.5
 """Share of the side between two of few cells along which a step must show for them to differ: a square before a shaded wall covers
 four cells of a lattice, and the others differ by the shade."""
+LIKELY = 0.4
+"""As DIFFERENT, of few cells that are a lattice if another still shows it for sure, at the same place and size."""
+STEPS = 1.05
+"""Times as many of the neighbouring cells of a sure lattice that differ by a step shown as above as around a lone rectangle of cells in
+its middle: the cells of a shaded wall beside a square differ, too, but without a step."""
 MULTIPLES = 1, 2, 3
 """Times a candidate's block that its lattice is tried with: faint blocks first show as halves or thirds, most of which are alike."""
 _FEWEST_PAIRS = 6  # of cells that are compared before anything is said of how they repeat
@@ -71,8 +76,28 @@ class Lattice(NamedTuple):
     """Mean step at the blocks' boundaries, levels."""
     differing: float
     """Share of the neighbouring cells that differ."""
+    shown: float
+    """Share of them that differ by a step along most of the side between them."""
+    lone: float
+    """As `shown`, around a lone rectangle that leaves one cell at each side of the area's box."""
     levels: int
     """Lumas, four levels of 255 apart, that the cells show."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is one by itself, whatever other stills show."""
+        if self._cells < FEWEST_CELLS:
+            return self.shown >= DIFFERENT
+        return self.differing >= DIFFERENT and self.shown >= STEPS * self.lone
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether it is one if another still shows it for sure."""
+        return self.shown >= LIKELY if self._cells < FEWEST_CELLS else self.differing >= DIFFERENT
+
+    @property
+    def _cells(self) -> int:
+        return round(self.area / self.block**2)
 
 
 class _Tables:
@@ -117,13 +142,17 @@ class _Candidate(NamedTuple):
 
 
 def find_lattices(luma: np.ndarray, smallest: float = 3.0, largest: float = LARGEST) -> list[Lattice]:
-    """Pixelated areas of (h, w) uint8 with blocks of `smallest` to `largest` pixels, largest area first; they do not overlap."""
+    """Pixelated areas of (h, w) uint8 with blocks of `smallest` to `largest` pixels, largest area first; they do not overlap.
+
+    Sure ones, or if there are none, likely ones.
+    """
     if min(luma.shape) < SCALES[0][0]:
         return []
     across, down = isolated_steps(luma), isolated_steps(cv2.transpose(luma))
     candidates = _candidates(across, down, smallest, largest)
     tables = _Tables(luma, across, down) if candidates else None
     found: list[Lattice] = []
+    likely: list[Lattice] = []
     for candidate in candidates:
         left, top, side = candidate.window
         middle_x, middle_y = left + side / 2, top + side / 2
@@ -131,9 +160,10 @@ def find_lattices(luma: np.ndarray, smallest: float = 3.0, largest: float = LARG
             continue
         assert tables is not None
         area = _best_grown(tables, candidate, largest)
-        if area is not None and not any(_overlap(area, other) > 0.3 * min(area.area, other.area) for other in found):
-            found.append(area)
-    return sorted(found, key=lambda area: -area.area)
+        kept = likely if area is not None and not area.is_sure else found
+        if area is not None and not any(_overlap(area, other) > 0.3 * min(area.area, other.area) for other in kept):
+            kept.append(area)
+    return sorted(found or likely, key=lambda area: -area.area)
 
 
 def isolated_steps(luma: np.ndarray) -> np.ndarray:
@@ -245,14 +275,18 @@ def _phasors(windows: np.ndarray, wave: np.ndarray) -> np.ndarray:
 
 
 def _best_grown(tables: _Tables, candidate: _Candidate, largest: float) -> Lattice | None:
-    """The area of the smallest multiple of the candidate's block whose cells differ from their neighbours, as those of a mosaic do."""
+    """The area of the smallest multiple of the candidate's block whose cells differ from their neighbours, as those of a mosaic do; else
+    of the smallest one that is likely."""
+    likely = None
     for multiple in MULTIPLES:
         if multiple * candidate.block <= largest:
             tried = candidate if multiple == 1 else _coarser(tables, candidate, multiple)
             area = _grown(tables, tried, is_multiple=multiple > 1)
-            if area is not None and area.differing >= DIFFERENT:
+            if area is not None and area.is_sure:
                 return area
-    return None
+            if likely is None and area is not None and area.is_likely:
+                likely = area
+    return likely
 
 
 def _coarser(tables: _Tables, candidate: _Candidate, multiple: int) -> _Candidate:
@@ -312,11 +346,11 @@ def _grown(tables: _Tables, candidate: _Candidate, *, is_multiple: bool) -> Latt
         return None
     within = means[box]
     is_step = np.concatenate([np.abs(np.diff(within, axis=axis)).ravel() > DIFFERS for axis in (0, 1)])
-    if total < FEWEST_CELLS:
-        is_step &= np.concatenate([sides[0][box][1:].ravel(), sides[1][box][:, 1:].ravel()]) >= SHOWN
+    is_shown = np.concatenate([sides[0][box][1:].ravel(), sides[1][box][:, 1:].ravel()]) >= SHOWN
     return Lattice(
         float(xs[in_columns[0]]), float(ys[in_rows[0]]), float(xs[in_columns[-1] + 1]), float(ys[in_rows[-1] + 1]), block,
-        total * block * block, float(steps.mean()), float(np.mean(is_step)), len(np.unique(within.astype(int) // 4)),
+        total * block * block, float(steps.mean()), float(np.mean(is_step)), float(np.mean(is_step & is_shown)),
+        2 * (len(in_rows) + len(in_columns) - 4) / len(is_step), len(np.unique(within.astype(int) // 4)),
     )  # fmt: skip
 
 

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from skyreels_platform.curation.signals import mosaic
 from skyreels_platform.curation.signals.mosaic import Mosaic
-from skyreels_platform.curation.signals.mosaic_lattice import find_lattices
+from skyreels_platform.curation.signals.mosaic_lattice import Lattice, find_lattices
 from tests.curation.signals.flawed_shots import quick_shots
 
 WIDTH, HEIGHT = 640, 360
@@ -144,3 +145,23 @@ def test_large_blocks_of_which_half_are_alike_are_found():
     noisy = np.clip(luma + np.random.default_rng(0).normal(0, 0.7, luma.shape), 0, 255).astype(np.uint8)
     (found,) = find_lattices(noisy)
     assert found.block == pytest.approx(40, abs=0.5)
+
+
+@pytest.mark.parametrize(("shown", "moved", "is_found"), [(0.45, 0, True), (0.45, 300, False), (0.3, 0, False)])
+def test_few_blocks_need_one_sure_still_where_the_others_show_fewer_steps(bench, monkeypatch, shown, moved, is_found):
+    """Nine blocks of 40 pixels: in the first of five stills most of their sides show a step, later fewer, there or elsewhere."""
+    def lattice(left: int, share: float) -> Lattice:
+        return Lattice(left, 80, left + 120, 200, 40, 9 * 40**2, step=20, differing=0.9, shown=share, lone=0.2, levels=6)
+
+    found = iter([lattice(100, 0.7), *[lattice(100 + moved, shown)] * 4])
+    monkeypatch.setattr(mosaic, "find_lattices", lambda luma, largest: [area] if (area := next(found)).is_likely else [])
+    scores, _ = bench.measured([bench.rgb(bench.noise(360, 640, 5.0))] * 60, kinds=[Mosaic])
+    assert (scores["mosaic"].value > 0.01) == is_found
+
+
+def test_a_square_on_a_shaded_wall_is_no_mosaic():
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    wall = 150 - 0.4 * rows + 0.2 * columns
+    wall[60:90, 300:340] = 40
+    noisy = np.clip(wall + np.random.default_rng(0).normal(0, 0.3, wall.shape), 0, 255).astype(np.uint8)
+    assert not any(area.is_sure for area in find_lattices(noisy))
