@@ -9,14 +9,18 @@ from skyreels_platform.curation.signals.side_fill import SideFill
 
 CERTAIN = 0.6
 """Share of a side along which the edge must lie for a bar, with another opposite it at any depth."""
+TOGETHER = 0.5, 0.4
+"""The mean of the shares of dark bars of one colour on opposite sides, or all around, and the least of them: where half of a dark picture
+is as dark as its bars, half of every edge is seen, but hardly a scene has straight dark edges on opposite sides."""
 ALONE = 0.8
 """The same for a bar without one opposite it: a night sky over a straight roof has such an edge too, but hardly so long a one."""
 SUPPORTED = 0.3
 """The same for a bar with an equal one opposite it: dark pictures show little of their edge."""
 AT_ONCE = 0.35
 """Share of the edge that one still must show: what moves straight over an even ground leaves an edge too, but never at once."""
-AT_ONCE_LIT = 0.75
-"""The same for a bar that is not dark: a square that crosses a plain wall shows up to half of such an edge in one still."""
+AT_ONCE_LIT, AT_ONCE_OPPOSITE = 0.75, 0.6
+"""The same for a bar that is not dark: a square that crosses a plain wall shows up to half of such an edge in one still. And for the
+fainter of two of one colour on opposite sides, if both show so much of it on average."""
 DARKEST = 40.0
 """Levels of 255 up to which a single bar is believed; a bright one needs a bar opposite it, or a flat sky would be a bar."""
 SMALLEST_PICTURE = 0.25
@@ -33,7 +37,7 @@ class Letterbox(Signal):
     Source: paper 3.1 names border detection; definition our choice.
     """
 
-    name, unit, version = "letterbox", "share of frame", "2"
+    name, unit, version = "letterbox", "share of frame", "3"
 
     def __init__(self, shot: ShotInfo) -> None:
         super().__init__(shot)
@@ -99,10 +103,11 @@ class Letterbox(Signal):
         if (right - left) * (bottom - top) < SMALLEST_PICTURE * len(across) * len(down):
             return nothing
         found = [side.edge(*spans[number // 2]) for number, side in enumerate(self._sides)]
-        if all(
+        certain = all(
             depth and support >= CERTAIN and at_once >= _at_once(side)
             for (depth, support, at_once), side in zip(found, self._sides, strict=True)
-        ):
+        )
+        if certain or _are_dark_bars(self._sides, found):
             return found[0][0], found[1][0], found[2][0], found[3][0]
         return nothing
 
@@ -118,14 +123,27 @@ class Letterbox(Signal):
             for (depth, _, at_once), side in zip(found, sides, strict=True)
         ]
         certain = [ok and support >= CERTAIN for ok, (_, support, _) in zip(seen, found, strict=True)]
+        supports, shown = ([side[part] for side in found] for part in (1, 2))
+        opposite = all(depth for depth, _, _ in found) and min(supports) >= CERTAIN and min(shown) >= AT_ONCE_OPPOSITE
+        both = all(certain) or (opposite and sum(shown) >= 2 * AT_ONCE_LIT)
         supported = all(depth and support >= SUPPORTED for depth, support, _ in found)
-        if (all(certain) and alike) or (equal and supported and any(seen)):
+        if (both and alike) or _are_dark_bars(sides, found) or (equal and supported and any(seen)):
             return found[0][0], found[1][0]
         first_depth, second_depth = (
             depth if ok and support >= ALONE and side.colour <= DARKEST else 0
             for (depth, support, _), ok, side in zip(found, certain, sides, strict=True)
         )
         return first_depth, second_depth
+
+
+def _are_dark_bars(sides: list[BarEdges], found: list[tuple[int, float, float]]) -> bool:
+    """Whether the edges found on these sides are those of dark bars of one colour, although part of the picture is as dark."""
+    colours = [side.colour for side in sides]
+    supports = [support for depth, support, at_once in found if depth and at_once >= AT_ONCE]
+    return (
+        max(colours) <= DARKEST and max(colours) - min(colours) <= 8 and len(supports) == len(sides)
+        and sum(supports) >= TOGETHER[0] * len(sides) and min(supports) >= TOGETHER[1]
+    )  # fmt: skip
 
 
 def _at_once(side: BarEdges) -> float:

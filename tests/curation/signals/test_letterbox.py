@@ -86,6 +86,31 @@ def test_a_square_that_crosses_an_even_wall_leaves_no_bars():
     assert lost(images) == 0
 
 
+@pytest.mark.parametrize(("dark", "below", "expected"), [(0.45, 30, 50), (0.65, 30, 0), (0.45, 0, 0)])
+def test_half_of_the_edges_of_opposite_dark_bars_are_enough(dark, below, expected):
+    """Bars of 20 and 30 rows around a picture in patches, part of them as dark as the bars; or one bar alone."""
+    generator = np.random.default_rng(3)
+    order = generator.permutation(40)
+    patches = np.full((HEIGHT, WIDTH, 3), 28, np.uint8)
+    for number in range(40):
+        if order[number] >= dark * 40 or number in (0, 39):
+            patches[:, 8 * number:8 * number + 8] = 150
+    patches[:20] = patches[HEIGHT - below:] = 28
+    assert lost([patches] * 3) == pytest.approx(expected / HEIGHT, abs=0.01)
+
+
+def test_bars_of_a_colour_may_differ_in_depth_and_show_one_edge_less():
+    """A gap in one still, no more than a square leaves that crosses an even wall; the other side shows all of its edge."""
+    images = [texture(seed) for seed in range(3)]
+    for image, first in zip(images, (0, 100, 200), strict=True):
+        image[:24] = image[HEIGHT - 12:] = 128
+        image[24:40, first:first + 100] = 128
+    assert lost(images) == pytest.approx(36 / HEIGHT, abs=0.02)
+    for image in images:
+        image[24:40, 160:] = 128
+    assert lost(images) == 0
+
+
 def test_even_frames_leave_the_question_open():
     assert lost([np.full((HEIGHT, WIDTH, 3), 128, np.uint8)] * 3) is None
 
