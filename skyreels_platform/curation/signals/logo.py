@@ -33,7 +33,7 @@ _CLEARLY = 0.6
 _FAINT_SURE = 3.0  # for a mark that hardly shows; where the picture is quiet, it would join what is no mark
 _FOUND = 0.3
 _FEWEST = 8  # different pictures, without which edges that come and go do not average out
-_WRITTEN = 0.9  # confidence in a line of text that stays in a corner of a picture that moves
+_WRITTEN = 0.9  # confidence in a line of text that stays in a corner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +52,13 @@ class Logo(Signal):
     The mark's edges keep their gradient over the whole shot, others in the corner do not; half-transparent marks are seen because
     the picture behind averages out; and they stay at the same place from the shot's earlier to its later part, which tells a mark
     from things that drift by slowly. The confidence is the product of how strong the edges are, how much of them stays, how many
-    they are and how alone they stand. Where the picture does not move, a mark is found only if it stands alone on plain ground; a
-    corner in which the scene itself has edges that stay makes the score unknown.
+    they are and how alone they stand. Where the picture does not move, a mark is found only if it stands alone on plain ground or is a
+    line of text (a sign of the scene at rest in a corner is a logo, then, as one lower down is a subtitle); a corner in which the scene
+    itself has edges that stay makes the score unknown.
     Source: paper (crop by marks in 15 % corners, found by a language model there); method and numbers our choice.
     """
 
-    name, unit, version = "logo", "confidence", "3"
+    name, unit, version = "logo", "confidence", "4"
     video_only = True
     still = "one picture cannot tell a mark from the scene"
     shared = OverlayStatistics
@@ -87,7 +88,7 @@ class Logo(Signal):
         state: OverlayStatistics = self.shared_state
         if self._corners is None and (edges := state.edges()) is not None:
             self._shape = edges.strength.shape[0], edges.strength.shape[1]
-            everything = edges.lasting(with_lines=True)
+            everything = state.without_text(edges.lasting(with_lines=True))
             masks = [state.without_text(edges.lasting(sure)) for sure in (SURE, _FAINT_SURE)]
             masks.append(masks[0] & (edges.strength >= _CLEAR))  # what a mark and the edges beside it have in common is faint
             self._corners = [
@@ -122,7 +123,9 @@ def _corner(
         if certain > best and _is_steady(part, inside, mark) and not state.continues_text(*place):
             best, box = certain, (left + mark[0], top + mark[1], left + mark[2], top + mark[3])
     for line in state.corner_text():
-        if moves and best < _WRITTEN and (line.x0 + line.x1 > 1) == bool(x) and (line.y0 + line.y1 > 1) == bool(y):
+        # At rest only what runs level: trunks and posts that stand close are strokes in a column, too.
+        readable = moves or (line.x1 - line.x0) * width > (line.y1 - line.y0) * height
+        if readable and best < _WRITTEN and (line.x0 + line.x1 > 1) == bool(x) and (line.y0 + line.y1 > 1) == bool(y):
             written = int(line.x0 * width), int(line.y0 * height), int(line.x1 * width) + 1, int(line.y1 * height) + 1
             if _is_steady(edges, lasting, written):
                 best, box = _WRITTEN, written

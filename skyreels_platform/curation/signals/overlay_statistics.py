@@ -187,8 +187,8 @@ class OverlayStatistics:
         return Edges(
             strength=np.where(chosen, hue, strength), energy=np.where(chosen, hue_energy, energy),
             upright=np.where(chosen, hue_upright, upright) > 0, pictures=light.pictures,
-            parts=np.stack([
-                mine + cv2.resize(other, size, interpolation=cv2.INTER_NEAREST)
+            parts=np.stack([  # of the clearer one alone: in the other, what passes behind a plate changes its edges
+                np.where(chosen, cv2.resize(other, size, interpolation=cv2.INTER_NEAREST), mine)
                 for mine, other in zip(light.parts(), colour.parts(), strict=True)
             ]),
         )  # fmt: skip

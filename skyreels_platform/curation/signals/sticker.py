@@ -31,7 +31,7 @@ class Sticker(Signal):
     Source: paper names stickers and effects and a trained expert for them; method our choice.
     """
 
-    name, unit, version = "sticker", "share of frame", "3"
+    name, unit, version = "sticker", "share of frame", "4"
     video_only = True
     still = "one picture cannot tell a graphic from the scene"
     shared = OverlayStatistics

@@ -21,7 +21,7 @@ class Subtitle(Signal):
     Source: paper (subtitle bands of the crop; found by a text detector there); method our choice.
     """
 
-    name, unit, version = "subtitle", "share of frame", "2"
+    name, unit, version = "subtitle", "share of frame", "3"
     shared = OverlayStatistics
 
     def result(self) -> Score:

@@ -57,7 +57,9 @@ _OUTLINES = (_Likeness(crossed=1.2, longest=2.5, fill=(0.15, 0.9), tall=0.05, le
 _TEXT = (
     _Likeness(crossed=1.2, longest=2.0, fill=(0.12, 0.7), tall=0.3),
     _Likeness(crossed=2.1, longest=3.0, fill=(0.09, 0.75), tall=0.08),
+    _Likeness(crossed=1.6, longest=3.0, fill=(0.12, 0.7), tall=0.2, letters=20),
 )  # fmt: skip
+"""The last one: two lines that touch, whose letters are less than half as high as both."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,10 +235,10 @@ def _letters(inside: np.ndarray, crossed: float, likes: tuple[_Likeness, ...]) -
     if not like:
         return 0
     tall = _letter_heights(inside) / height
-    fewest, lowest = min(kind.letters for kind in like), min(kind.tall for kind in like)
-    if tall.size < fewest or np.std(tall) > _SPREAD or np.median(tall) < lowest:
+    if not tall.size or np.std(tall) > _SPREAD:
         return 0
-    return int(tall.size)
+    middle = float(np.median(tall))
+    return int(tall.size) if any(tall.size >= kind.letters and middle >= kind.tall for kind in like) else 0
 
 
 def _letter_heights(inside: np.ndarray) -> np.ndarray:

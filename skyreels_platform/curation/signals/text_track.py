@@ -39,9 +39,16 @@ class TextTrack:
 
 
 def _joined(lines: list[TextLine], aspect: float) -> list[TextLine]:
-    """The lines, those put together that are parts of one: at one level, less than two heights apart. aspect: height / width."""
+    """The lines, those put together that are parts of one: at one level, less than two heights apart. aspect: height / width.
+
+    Of a line that is seen twice, by its letters and by their outline, the surer one counts.
+    """
     joined: list[TextLine] = []
-    for line in sorted(lines, key=lambda line: (line.x0, line.y0, line.x1, line.y1)):
+    surest: list[TextLine] = []
+    for line in sorted(lines, key=lambda line: -line.kept):
+        if not any(covers(other, line) and covers(line, other) for other in surest):
+            surest.append(line)
+    for line in sorted(surest, key=lambda line: (line.x0, line.y0, line.x1, line.y1)):
         for number, other in enumerate(joined):
             height = min(line.y1 - line.y0, other.y1 - other.y0)
             across = line.x0 - other.x1

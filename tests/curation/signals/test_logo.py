@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -43,6 +44,30 @@ def test_a_picture_at_rest_cannot_tell_a_mark_from_the_scene() -> None:
     score = _logo(clip).result()
     assert score.outcome == "unknown"
     assert "does not move" in score.reason
+
+
+@pytest.mark.parametrize("is_level", [True, False])
+def test_a_line_of_text_in_a_corner_is_found_even_at_rest(is_level: bool) -> None:
+    clip = texture_clip(pan=0)
+    written = np.full((24, 120, 3), 20, np.uint8)
+    cv2.putText(written, "www.example.org", (4, 17), cv2.FONT_HERSHEY_PLAIN, 0.8, (255, 255, 255), 1, cv2.LINE_AA)
+    part = written if is_level else written.swapaxes(0, 1)[:60]  # trunks and posts are strokes in a column, too
+    clip[:, 12 : 12 + part.shape[0], 12 : 12 + part.shape[1]] = part
+    score = _logo(clip).result()
+    assert score.outcome == ("measured" if is_level else "unknown")
+    assert score.value is None or score.value >= BOUND
+
+
+def test_a_plate_of_a_colour_is_found_although_the_picture_behind_it_is_as_light() -> None:
+    """In luma its edges are those of the stripes that pass behind it, which is not steady; in colour they are its own."""
+    columns = np.arange(480)
+    clip = np.empty((40, 270, 480, 3), np.uint8)
+    for number, frame in enumerate(clip):
+        frame[:] = np.where((columns + 3 * number) // 12 % 2, 150, 90)[None, :, None]
+        frame[12:34, 400:460] = (190, 80, 190)
+    assert (_logo(clip).result().value or 0) >= BOUND
+    clip[20:, 12:34, 400:460] = clip[20:, 112:134, 400:460]
+    assert (_logo(clip).result().value or 0) < BOUND
 
 
 def test_a_mark_alone_on_plain_ground_is_found_even_at_rest() -> None:

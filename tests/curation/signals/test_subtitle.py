@@ -6,8 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from skyreels_platform.curation.signals import text_track
 from skyreels_platform.curation.signals.base import Region, Score
 from skyreels_platform.curation.signals.subtitle import Subtitle
+from skyreels_platform.curation.signals.text_lines import Strokes, TextLine, strokes, text_lines
+from skyreels_platform.curation.signals.text_track import TextTrack
 from skyreels_platform.media.pyramid import pyramid
 from skyreels_platform.media.sample_overlays import Kind, OverlayTruth, draw_overlays
 from tests.curation.signals.overlay_shots import (
@@ -77,6 +80,29 @@ def test_a_mark_in_the_corner_is_left_to_the_logo() -> None:
     clip = texture_clip()
     draw_overlays(clip, ["watermark"], seed=3, fps=16)
     assert _value(_subtitle(clip).result()) == 0
+
+
+@pytest.mark.parametrize(("surer", "is_kept"), [(0.9, True), (0.7, False)])
+def test_of_a_line_seen_by_its_letters_and_by_their_outline_the_surer_counts(
+    monkeypatch: pytest.MonkeyPatch, surer: float, is_kept: bool
+) -> None:
+    seen = [TextLine(x0=0.89, y0=0.12, x1=0.92, y1=0.88, letters=30, kept=kept, lasted=0.0) for kept in (surer, 0.6)]
+    monkeypatch.setattr(text_track, "text_lines", lambda now, before, earlier: seen)
+    track, still = TextTrack(), strokes(np.zeros((360, 640), np.uint8))
+    for _ in range(2):
+        track.add(still)
+    assert bool(track.found()) == is_kept
+
+
+@pytest.mark.parametrize(("columns", "is_text"), [(30, True), (9, False)])
+def test_two_lines_that_touch_are_text_if_they_have_many_letters(columns: int, is_text: bool) -> None:
+    """Letters a quarter as high as both lines; every third reaches down or up to the other line."""
+    hat = np.zeros((360, 640), np.uint8)
+    for number in range(columns):
+        left, reach = 150 + 8 * number, 7 if number % 3 == 0 else 0
+        hat[300 : 310 + reach, left : left + 3] = hat[326 - reach : 336, left : left + 3] = 200
+    still = Strokes(plane=hat, hats=(hat, np.zeros_like(hat)))
+    assert bool(text_lines(still, still)) == is_text
 
 
 def test_an_image_is_judged_by_its_strokes() -> None:
