@@ -13,7 +13,6 @@ layer's place, activation checkpointing) see what they would see with plain modu
 Legend of suffixes: B batch, F latent frames, N tokens of one frame, L = F * N, D width, H heads, E channels of a head, P pairs = E / 2.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,9 +21,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from model.compiled import compiled_on_gpu
-
-_TILE = 1 << 19
-"""Elements of an activation worked on at a time: 2 MB in float32, so that a tile stays in a core's cache and its products stay tall."""
 
 
 def modulated_norm(
@@ -170,63 +166,6 @@ def _scaled_and_rotated(x_BLD: Tensor, scale_BL1: Tensor, rotary_LP2: Tensor | N
         return torch.view_as_real(pairs_BLHP * factor_BL1P).flatten(-3)
     pairs_BLHP.mul_(factor_BL1P)
     return x_BLD
-
-
-class LinearOfGelu(nn.Linear):
-    """`linear(gelu(u))` (tanh form) that saves u alone: not the activation, which is as large. A plain linear layer otherwise.
-
-    Who puts another layer in its place (LoRA) must see an ordinary `linear(x)`, so the activation is asked for by argument.
-    """
-
-    def forward(self, input: Tensor, of_gelu: bool = False) -> Tensor:
-        """(..., features in) to (..., features out); with `of_gelu` the input is the activation's."""
-        if not of_gelu:
-            return F.linear(input, self.weight, self.bias)
-        return _LinearOfGelu.apply(input, self.weight, self.bias)  # type: ignore[return-value]
-
-
-class _LinearOfGelu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(u, weight)
-        rows = u.flatten(0, -2)
-        out = rows.new_empty(len(rows), len(weight))
-        buffer = rows.new_empty(min(len(rows), _tile_height(rows)), rows.shape[1])
-        for tile, value in _tiles(rows, buffer):
-            torch.ops.aten.gelu.out(rows[tile], approximate="tanh", out=value)
-            torch.addmm(bias, value, weight.T, out=out[tile])
-        return out.unflatten(0, u.shape[:-1])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        u, weight = ctx.saved_tensors
-        rows, grad = u.flatten(0, -2), grad.reshape(-1, len(weight))
-        grad_u, grad_weight = torch.empty_like(rows), torch.zeros_like(weight)
-        buffer = rows.new_empty(min(len(rows), _tile_height(rows)), rows.shape[1])
-        for tile, value in _tiles(rows, buffer):
-            torch.ops.aten.gelu.out(rows[tile], approximate="tanh", out=value)
-            grad_weight.addmm_(grad[tile].T, value)
-            torch.mm(grad[tile], weight, out=value)
-            torch.ops.aten.gelu_backward.grad_input(value, rows[tile], approximate="tanh", grad_input=grad_u[tile])
-        return grad_u.view_as(u), grad_weight, grad.sum(0)
-
-
-def _tile_height(rows: Tensor) -> int:
-    """Rows to work on at a time: few in float32 on CPU, where a buffer that stays in the cache saves memory and its traffic.
-
-    Else all at once: sums over tiles would round in a 16-bit dtype, and a GPU wants large kernels.
-    """
-    if rows.device.type != "cpu" or rows.dtype != torch.float32:
-        return max(1, len(rows))
-    return max(1, _TILE // rows.shape[1])
-
-
-def _tiles(rows: Tensor, buffer: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Row ranges one after another, each with as much of the buffer as it needs."""
-    for start in range(0, len(rows), max(1, len(buffer))):
-        tile = slice(start, min(start + len(buffer), len(rows)))
-        yield tile, buffer[: tile.stop - tile.start]
 
 
 class WideLinear(nn.Linear):

@@ -23,8 +23,10 @@ from torch.nn import functional as F
 from model.activations import run_block
 from model.attention import Attention, RotaryPositions, SequenceParallel
 from model.configs import Recomputed, TransformerConfig
-from model.fused import LinearOfGelu, WideLinear, gated_add, modulated_norm
+from model.fused import WideLinear, gated_add, modulated_norm
+from model.gelu import LinearOfGelu
 from model.layouts import from_original_config, from_original_name, is_original, rename, to_original_config, to_original_name
+from model.patches import PatchEmbedding
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 ORIGINAL_WEIGHTS_NAME = "model.safetensors"
@@ -144,7 +146,7 @@ class SkyReelsTransformer(nn.Module):
         self.config = config
         dim = config.dim
         self.rope = RotaryPositions(config.attention_head_dim)
-        self.patch_embedding = nn.Conv3d(config.in_channels, dim, kernel_size=config.patch_size, stride=config.patch_size)
+        self.patch_embedding = PatchEmbedding(config.in_channels, dim, config.patch_size)
         self.condition_embedder = _ConditionEmbedder(config)
         self.blocks = nn.ModuleList([TransformerBlock(config) for _ in range(config.num_layers)])
         self.proj_out = WideLinear(dim, config.out_channels * math.prod(config.patch_size))
@@ -274,7 +276,7 @@ class SkyReelsTransformer(nn.Module):
         temb_BFD, e_BF6D = self.condition_embedder.time(t_BF)
         e_BF6D = self._add_fps(e_BF6D, fps, batch)
 
-        x_BFND = self.patch_embedding(hidden_states).flatten(3).permute(0, 2, 3, 1).contiguous()
+        x_BFND = self.patch_embedding(hidden_states)
         text_BSD = self.condition_embedder.text_embedder(encoder_hidden_states)
         image_BID = self._image(encoder_hidden_states_image)
         rotary_FNP = self.rope(frames, rows, columns, x_BFND.device)

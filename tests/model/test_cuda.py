@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from model.attention import attention, flex_block_causal, piecewise_block_causal
 from model.codec import DctCodec
 from model.configs import CONFIGS
-from model.fused import LinearOfGelu, RotaryNorm, gated_add, modulated_norm
+from model.fused import RotaryNorm, gated_add, modulated_norm
+from model.gelu import LinearOfGelu
 from model.memory import Stage
 from model.sampler import FilmPlan, sample_film
 from model.spec import TrainSpec

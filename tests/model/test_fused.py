@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from model.fused import LinearOfGelu, RotaryNorm, WideLinear, gated_add, modulated_norm
+from model.fused import RotaryNorm, WideLinear, gated_add, modulated_norm
 
 B, FRAMES, N, D, PAIRS = 2, 3, 4, 24, 6
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 0.03}
@@ -87,20 +87,6 @@ def test_rotary_norm(dtype: torch.dtype, rotated: bool):
     agree(ours, plain, x, weight)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_linear_of_gelu(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("model.fused._TILE", 3 * D)  # tiles of three rows, the last one shorter
-    module = LinearOfGelu(D, 8)
-    u, weight, bias = randn(B, 5, D, seed=0, dtype=dtype), randn(8, D, seed=1, dtype=dtype), randn(8, seed=2, dtype=dtype)
-
-    def ours(u: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return torch.func.functional_call(module, {"weight": weight, "bias": bias}, (u, True))
-
-    agree(ours, lambda u, weight, bias: F.linear(F.gelu(u, approximate="tanh"), weight, bias), u, weight, bias)
-    x = randn(2, D, seed=3)
-    assert torch.equal(module(x), F.linear(x, module.weight, module.bias))  # an ordinary linear layer unless asked
-
-
 def test_wide_linear_computes_in_float32_with_16_bit_weights():
     module = WideLinear(D, 8).bfloat16()
     x = randn(3, D, seed=0)
@@ -119,28 +105,7 @@ def test_what_is_kept_beside_the_inputs_is_one_number_or_two_per_token():
     tokens = B * FRAMES * N
     assert saved_bytes(lambda x, shift, scale: modulated_norm(x, shift, scale, 1e-6), x, shift, scale) == 2 * 4 * tokens
     assert saved_bytes(gated_add, x, other, shift) == 0
-    norm, last = RotaryNorm(D, eps=1e-6), LinearOfGelu(D, 8)
+    norm = RotaryNorm(D, eps=1e-6)
     rotary = torch.polar(torch.ones(FRAMES * N, PAIRS), torch.zeros(FRAMES * N, PAIRS))
     flat = x.detach().flatten(1, 2)
     assert saved_bytes(lambda x, w, r: norm(x, rotary), flat, norm.weight, rotary.real) == 4 * tokens
-    assert saved_bytes(lambda u, *_: last(u, True), flat, last.weight, last.bias) == 0
-
-
-def test_another_layer_in_the_last_ones_place_sees_the_activation():
-    """As peft puts LoRA layers: `linear(x)` must mean the same as in diffusers."""
-    from model.transformer import _FeedForward
-
-    feed_forward = _FeedForward(D, 32)
-    x = randn(2, D, seed=0)
-    expected = feed_forward(x)
-
-    class Wrapped(nn.Module):
-        def __init__(self, base_layer: nn.Module) -> None:
-            super().__init__()
-            self.base_layer = base_layer
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.base_layer(x)
-
-    feed_forward.net[2] = Wrapped(feed_forward.net[2])
-    torch.testing.assert_close(feed_forward(x), expected, rtol=0, atol=1e-6)

@@ -39,7 +39,8 @@ def randomize(model: torch.nn.Module) -> None:
 def test_it_starts_as_the_base_and_trains_factors_alone(model: SkyReelsTransformer) -> None:
     before = velocity(model)
     add_lora(model, LORA, seed=0)
-    assert torch.equal(velocity(model), before)
+    # not to the bit: with factors in the layer after it, GELU is torch's own
+    torch.testing.assert_close(velocity(model), before, rtol=0, atol=1e-6)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trained == {name for name, _ in model.named_parameters() if ".lora_" in name}
     assert len(trained) == 2 * (6 + 2), "q, v and out of two attentions, and the last layer of the feed-forward and of the FPS projection"
