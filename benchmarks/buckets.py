@@ -1,7 +1,10 @@
 """Bucketing on a synthetic mix of footage and on annotated real shots: padding, dropped data, equal order after a resume, memory model.
 
-    python benchmarks/buckets.py [--shots 20000]        # seconds
-    python benchmarks/buckets.py --memory               # real training steps in processes of their own, a minute
+    python -m benchmarks.buckets [--shots 20000]        # seconds
+    python -m benchmarks.buckets --memory               # real training steps in processes of their own, a minute
+
+What a rule about data leaves out is not dropped by bucketing, and the two are counted apart. Rules are the shortest shot (the recipe's,
+our choice), 16 frames per second at least (paper) and 24 alone in fine-tuning (paper). Whatever they admit must find a bucket.
 
 Peers: one length and one aspect per stage (everything else is left out), and batches of clips as they come, padded to the largest.
 """
@@ -16,12 +19,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from model.batch_sizes import Measurement, MemoryModel, batch_sizes
-from model.buckets import Bucket, DualAxisBuckets, JointSampler, NoBucketError, normalize_fps, rank_slice
+from model.buckets import TRAIN_FPS, Bucket, DualAxisBuckets, JointSampler, NoBucketError, normalize_fps, rank_slice
 from skyreels_platform.curation.snapshot import buckets_of
 from skyreels_platform.recipe import load_recipe
 
@@ -63,25 +67,43 @@ def synthetic(count: int, seed: int = 0) -> list[Item]:
 
 
 def annotated(data: Path) -> list[Item]:
-    """Every annotated shot of the real footage; files without annotation are one shot."""
-    items = []
+    """Every annotated shot of the real footage, long ones cut as the platform cuts them; files without annotation are one shot."""
+    rules, items = load_recipe("skyreels_v2_1.3b").shots, []
     for film in json.loads((data / "manifest.json").read_text(encoding="utf-8")):
         truth = json.loads((data / film["truth"]).read_text(encoding="utf-8")) if film.get("truth") else {}
         for start, end in truth.get("shots") or [(0, film["frames"])]:
-            items.append(Item(width=film["width"], height=film["height"], num_frames=end - start, fps=film["fps"]))
+            longest, shortest = round(rules.max_length_s * film["fps"]), rules.min_length_s * film["fps"]
+            cuts = [*range(start, end, longest), end]
+            if len(cuts) > 2 and cuts[-1] - cuts[-2] < shortest:
+                del cuts[-2]  # a short remainder stays with the part before it
+            items += [Item(width=film["width"], height=film["height"], num_frames=last - first, fps=film["fps"])
+                      for first, last in pairwise(cuts)]  # fmt: skip
     return items
 
 
-def assign(buckets: DualAxisBuckets, items: Iterable[Item]) -> tuple[list[tuple[Item, Bucket]], Counter[str], float]:
-    """Items with their bucket; kinds of reasons of the others, and their seconds."""
-    taken, reasons, lost_s = [], Counter(), 0.0
+def assign(buckets: DualAxisBuckets, items: Iterable[Item]) -> tuple[list[tuple[Item, Bucket]], Counter[str]]:
+    """Items with their bucket; kinds of reasons of the others."""
+    taken, reasons = [], Counter()
     for number, item in enumerate(items):
         try:
             taken.append((item, buckets.assign(item.width, item.height, item.num_frames, item.fps, key=str(number))))
         except NoBucketError as error:
-            reasons["below 16 fps" if "at least 16" in str(error) else str(error).partition(":")[0]] += 1
-            lost_s += item.duration_s
-    return taken, reasons, lost_s
+            reasons[str(error).partition(":")[0]] += 1
+    return taken, reasons
+
+
+def seconds_of(items: Iterable[Item]) -> float:
+    return sum(item.duration_s for item in items)
+
+
+def share(part: Sequence[Item], whole: Sequence[Item]) -> str:
+    """Number, and share of the shots and of their seconds."""
+    return f"{len(part)} ({len(part) / len(whole):.2%}, {seconds_of(part) / seconds_of(whole):.2%} of the seconds)"
+
+
+def covered_s(taken: Iterable[tuple[Item, Bucket]], most: int) -> float:
+    """Seconds of the shots that lie in one of their clips, spread evenly as a data set spreads them."""
+    return sum(min(item.duration_s, most * bucket.num_frames / bucket.train_fps) for item, bucket in taken)
 
 
 def tokens(bucket: Bucket) -> int:
@@ -90,23 +112,29 @@ def tokens(bucket: Bucket) -> int:
 
 
 def report(name: str, items: Sequence[Item]) -> None:
-    """Dropped data and padding on one set of items, ours and the peers'."""
+    """Data not admitted, dropped and padded on one set of items, ours and the peers'."""
     recipe = load_recipe("skyreels_v2_1.3b")
     settings = recipe.datasets["256p"]
     films = [item for item in items if item.num_frames > 1]
-    seconds = sum(item.duration_s for item in films)
-    taken, reasons, lost_s = assign(buckets_of(settings, 16), items)
-    print(f"{name}: {len(items)} items, {len(films)} of them shots, {seconds / 3600:.2f} h")
-    share = 1 - len(taken) / len(items)
-    print(f"  dropped: {len(items) - len(taken)} items ({share:.2%}), {lost_s / seconds:.2%} of the seconds; {dict(reasons)}")
-    wanted = [item for item in films if item.fps >= 16 and item.duration_s >= recipe.shots.min_length_s]
-    for dataset in ("256p", "540p", "sft_540p", "sft_720p"):
-        kept, why, _ = assign(buckets_of(recipe.datasets[dataset], 16), wanted)
-        print(f"  of {len(wanted)} shots of {recipe.shots.min_length_s:g} s or more at 16 fps or more, {dataset} drops "
-              f"{1 - len(kept) / len(wanted):.2%}; {dict(why)}")  # fmt: skip
+    print(f"{name}: {len(items)} items, {len(films)} of them shots, {seconds_of(films) / 3600:.2f} h")
+    short = [item for item in films if item.duration_s < recipe.shots.min_length_s]
+    slow = [item for item in films if item.duration_s >= recipe.shots.min_length_s and item.fps < min(TRAIN_FPS)]
+    print(f"  refused before bucketing: {share(short, films)} shorter than {recipe.shots.min_length_s:g} s, "
+          f"{share(slow, films)} below {min(TRAIN_FPS)} fps")  # fmt: skip
+    admitted = [item for item in films if item not in short and item not in slow]
+    for dataset, values in recipe.datasets.items():
+        wanted = [item for item in admitted if normalize_fps(item.fps) in values.train_fps]
+        kept, reasons = assign(buckets_of(values, 16), wanted)
+        ruled_out = [item for item in admitted if item not in wanted]
+        rates = " and ".join(map(str, values.train_fps))
+        rule = f", not admitted (trains at {rates} fps alone) {share(ruled_out, admitted)}" if ruled_out else ""
+        print(f"  {dataset}: of {len(admitted)} shots{rule}, dropped {sum(reasons.values())}{f' {dict(reasons)}' if reasons else ''}; "
+              f"{covered_s(kept, values.max_clips_per_shot) / seconds_of(wanted):.1%} of the seconds are in clips")  # fmt: skip
+    images = [item for item in items if item.num_frames == 1]
+    taken, reasons = assign(buckets_of(settings, 16), admitted + images)
+    print(f"  256p with its {len(images)} images: {len(taken)} of {len(admitted) + len(images)} have a bucket")
     one = DualAxisBuckets(resolution=settings.resolution, multiple=16, frame_counts=(97,), aspects=((16, 9),))
-    kept = [item for item in films if item.fps >= 16 and (item.num_frames - 1) / item.fps * normalize_fps(item.fps) >= 96]
-    square = [item for item in kept if abs(item.width / item.height / (16 / 9) - 1) < 0.05]
+    square = [item for item, _ in assign(one, films)[0] if abs(item.width / item.height / (16 / 9) - 1) < 0.05]
     print(f"  one length, one aspect ({one.frame_counts[0]} frames, 16:9): {1 - len(square) / len(films):.1%} of the shots dropped")
 
     bucket_of = [bucket for _, bucket in taken]
@@ -123,7 +151,7 @@ def report(name: str, items: Sequence[Item]) -> None:
         per_batch[batch[0]] = sum(map(tokens, batch))
     random = np.random.default_rng(1)
     shuffled = random.permutation([tokens(bucket) for bucket in bucket_of])
-    loose = [shuffled[start : start + _BATCH] for start in range(0, len(shuffled) - _BATCH + 1, _BATCH)]
+    loose = [shuffled[start : start + _BATCH] for start in range(0, len(shuffled), _BATCH)]
     loose_padded = sum(len(batch) * batch.max() for batch in loose)
     loose_waste = loose_padded / shuffled.sum() - 1
     print(f"  padding: {padded / real - 1:.2%} of the tokens; clips as they come, padded to the largest: {loose_waste:.0%}")
