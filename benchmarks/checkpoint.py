@@ -1,6 +1,6 @@
 """How long training stands still for a checkpoint: written by the loop itself, and copied for a thread that writes it.
 
-    .venv/bin/python benchmarks/checkpoint.py [--width 512] [--layers 8] [--repeats 3]
+    .venv/bin/python -m benchmarks.checkpoint [--width 512] [--layers 8] [--repeats 3]
 
 One process, AdamW, weights, moving average and both moments in float32, the same files either way (compared by hash). `stall` is the time
 that the loop does not train. `steps beside` is what a training step takes while the thread writes, against one alone: the writer's
