@@ -1,9 +1,9 @@
 """Copies among shots: which shot repeats which earlier one, and which shot of every group stays.
 
-A batch is matched once: its descriptors ask the index for their nearest ones among all earlier batches, the shots that answer are
-aligned in time and place (see `alignment`), and what proves to be a copy is a row of `matches`. Of earlier batches only those shots are
-read. Within the batch every pair whose descriptors come close is aligned too. Groups follow from all matches: connected shots, of which the
-best stays.
+A batch is matched once: its descriptors ask the index for their nearest ones among all earlier batches, the shots that answer well (see
+`candidates`) are aligned in time and place (see `alignment`), and what proves to be a copy is a row of `matches`. Of earlier batches only
+those shots are read. Within the batch every pair whose descriptors come close is aligned too. Groups follow from all matches: connected
+shots, of which the best stays.
 """
 
 import itertools
@@ -12,43 +12,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from skyreels_platform.curation.alignment import ALIGNMENT_VERSION, Alignment, align
+from skyreels_platform.curation.candidates import DEFAULTS, DedupSettings, candidates
 from skyreels_platform.curation.fingerprint import FINGERPRINT_VERSION
-from skyreels_platform.curation.fingerprint_store import FingerprintStore, Neighbours, StoredShot
+from skyreels_platform.curation.fingerprint_store import FingerprintStore, StoredShot
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.provenance import hash_json, provenance
 
-DEDUP_VERSION = "dedup-2"
+DEDUP_VERSION = "dedup-3"
 """Raise it when the same fingerprints would give other matches or groups."""
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DedupSettings:
-    """What counts as a copy (all our choice)."""
-
-    similarity: float = 0.8
-    """Of the aligned part, from which a shot is a copy."""
-    near: float = 0.6
-    """Cosine of two descriptors from which their shots are aligned."""
-    neighbours: int = 24
-    """Nearest descriptors that each descriptor asks for."""
-    support: float = 0.12
-    """By which the best answers to a shot's descriptors must exceed `near` on average, for the shot that gave them to be aligned.
-    Copies reach 0.2, but for those under a large overlay; of 6,000 other soft textures one in twelve has one that does."""
-    striking: float = 0.9
-    """Cosine of two descriptors from which their shots are aligned whatever the others say: one may hold a short part of the other."""
-    candidates: int = 16
-    """Shots that each shot is aligned with at most: those that answered best first."""
-    most_candidates: int = 32
-    """The same for shots of which there are many copies: further ones need a descriptor that is `certain`."""
-    certain: float = 0.93
-    """Cosine of two descriptors that unlike shots rarely reach."""
-    overlap: float = 0.5
-    """Share of the shorter shot that both show, from which two copies form a group."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +50,7 @@ class DuplicateResult:
     data_version: str
 
 
-def find_duplicates(home: Home, store: FingerprintStore, settings: DedupSettings = DedupSettings()) -> DuplicateResult:
+def find_duplicates(home: Home, store: FingerprintStore, settings: DedupSettings = DEFAULTS) -> DuplicateResult:
     """Match every batch whose matches are missing or stale, then group: tables `matches` and `duplicates`.
 
     A batch depends on all batches before it, so a changed one makes the later ones stale and a new one none.
@@ -104,7 +78,7 @@ def find_duplicates(home: Home, store: FingerprintStore, settings: DedupSettings
     )  # fmt: skip
 
 
-def forget_shots(home: Home, store: FingerprintStore, shot_ids: Iterable[str], settings: DedupSettings = DedupSettings()) -> int:
+def forget_shots(home: Home, store: FingerprintStore, shot_ids: Iterable[str], settings: DedupSettings = DEFAULTS) -> int:
     """Take shots out, as a takedown asks: their fingerprints, descriptors, matches and places in groups. Returns the fingerprints removed.
 
     What others match stays found: no batch is matched again. Versions of the tables that still hold the rows are Lance's to remove.
@@ -138,10 +112,10 @@ def _expected(store: FingerprintStore, settings: DedupSettings) -> dict[str, str
     return found
 
 
-def match_batch(store: FingerprintStore, batch: str, settings: DedupSettings = DedupSettings()) -> MatchResult:
+def match_batch(store: FingerprintStore, batch: str, settings: DedupSettings = DEFAULTS) -> MatchResult:
     """Find what a batch's shots repeat, of earlier batches and of the batch itself; then index its descriptors."""
-    owners, vectors = store.vectors_of(batch)
-    wanted = _candidates(np.array(owners, dtype=str), vectors, store.search(vectors, batch=batch, count=settings.neighbours), settings)
+    known = store.descriptors_of(batch)
+    wanted = candidates(store, batch, known, settings)
     rows: list[Row] = []
     num_compared = 0
     for chunk in _chunks(sorted(wanted), 64):
@@ -153,8 +127,8 @@ def match_batch(store: FingerprintStore, batch: str, settings: DedupSettings = D
             found = compare(loaded[shot], loaded[other])
             if found is not None and found.similarity >= settings.similarity:
                 rows.append({"shot_id": shot, "other_id": other, **asdict(found)})
-    store.index(batch, owners, vectors)
-    return MatchResult(num_shots=len(set(owners)), num_compared=num_compared, rows=rows)
+    store.index(batch, known.owners, known.vectors)
+    return MatchResult(num_shots=len(set(known.owners)), num_compared=num_compared, rows=rows)
 
 
 def compare(shot: StoredShot, other: StoredShot) -> Alignment | None:
@@ -162,50 +136,7 @@ def compare(shot: StoredShot, other: StoredShot) -> Alignment | None:
     return align(shot.track, other.track) if shot.media == other.media else None
 
 
-def _candidates(owners: np.ndarray, vectors: np.ndarray, found: Neighbours, settings: DedupSettings) -> dict[str, list[str]]:
-    """Shot -> the shots that it is aligned with, those whose descriptors answer its own best first.
-
-    owners: (q,) shot of each of `vectors`, (q, dimensions). found: what the index answered from earlier batches.
-    """
-    rows, others, cosines = _joined(found, _neighbours_within(owners, vectors, settings))
-    close = cosines >= settings.near
-    names, other = np.unique(others[close], return_inverse=True)
-    shots, shot, sizes = np.unique(owners, return_inverse=True, return_counts=True)
-    # the best answer of each other shot to each descriptor, then over the descriptors of a shot
-    answers, place = np.unique(rows[close].astype(np.int64) * len(names) + other, return_inverse=True)
-    best = np.zeros(len(answers))
-    np.maximum.at(best, place, cosines[close])
-    pairs, place = np.unique(shot[answers // max(1, len(names))] * len(names) + answers % max(1, len(names)), return_inverse=True)
-    total, top = np.bincount(place, best - settings.near, len(pairs)), np.zeros(len(pairs))
-    np.maximum.at(top, place, best)
-    asker, answerer = pairs // max(1, len(names)), pairs % max(1, len(names))
-    is_strong = (total / sizes[asker] >= settings.support) | (top >= settings.striking)
-    wanted: dict[str, list[str]] = {}
-    for pair in np.lexsort((answerer, -total, asker)):
-        mine = wanted.setdefault(str(shots[asker[pair]]), []) if is_strong[pair] else []
-        is_further = settings.candidates <= len(mine) < settings.most_candidates and top[pair] >= settings.certain
-        if is_strong[pair] and (len(mine) < settings.candidates or is_further):
-            mine.append(str(names[answerer[pair]]))
-    return wanted
-
-
-def _neighbours_within(owners: np.ndarray, vectors: np.ndarray, settings: DedupSettings) -> Neighbours:
-    """Close descriptors of other shots of the same batch; the shot of the larger id asks, so that each pair comes once."""
-    parts: list[Neighbours] = [Neighbours.none()]
-    for first in range(0, len(vectors), 1024):
-        cosines = vectors[first : first + 1024] @ vectors.T
-        rows, columns = np.nonzero(cosines >= settings.near)
-        is_later = owners[columns] < owners[first + rows]
-        rows, columns = rows[is_later], columns[is_later]
-        parts.append(Neighbours(rows + first, owners[columns], cosines[rows, columns]))
-    return _joined(*parts)
-
-
-def _joined(*parts: Neighbours) -> Neighbours:
-    return Neighbours(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def group_shots(home: Home, settings: DedupSettings = DedupSettings()) -> list[Row]:
+def group_shots(home: Home, settings: DedupSettings = DEFAULTS) -> list[Row]:
     """Rows of `duplicates`, without provenance: one per shot that is connected with another by matches of enough overlap.
 
     The shot that stays has the most pixels, then the sharpest picture, then comes first (batch, place in its source).

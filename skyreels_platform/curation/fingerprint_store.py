@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pyarrow as pa
 
-from skyreels_platform.curation.fingerprint import COLOUR_SIDE, DIMENSIONS, Fingerprint, unpack
+from skyreels_platform.curation.fingerprint import COLOUR_SIDE, DIMENSIONS, MIN_VECTORS, Fingerprint, unpack
 from skyreels_platform.curation.tracks import Track
 from skyreels_platform.ledger.provenance import hash_json
 
@@ -24,13 +24,14 @@ INDEX_FROM = 4_000
 """Descriptors below which a search looks at all of them, which costs as much as a look into PROBES cells then."""
 GROWTH = 1.5
 """Times the rows of the last training after which the index is trained anew: what was added since lies in parts of its own."""
-CELL_ROWS = 800
+CELL_ROWS = 1_600
 """Descriptors per cell of the index after a training; it has half as many more before the next. A search compares a descriptor with every
-cell's centre once for each part of the index, which grows with the store: of 400,000 descriptors, cells of 200 cost 1.8 times as much."""
+cell's centre once for each part of the index, and an extension writes every cell: both grow with the store, less so in large cells."""
 PROBES = 4
 """Cells that one search looks into."""
 
 _SAME = 0.98  # cosine from which a descriptor of a shot is not indexed after the one before: a still shot has one
+_LEAST_ASKED_HZ = 1.8  # descriptors a second from which every second one need not ask
 _MERGED_BELOW = 7  # an added part of the index is merged with what comes after it unless it has more than so many times its rows
 _FRAGMENT_ROWS = 4096  # of `fingerprints`: smaller pieces are put together, larger ones are never written again
 _SHOTS = pa.schema([
@@ -49,6 +50,17 @@ class StoredShot:
     media: str
     """video | image."""
     track: Track
+
+
+class Descriptors(NamedTuple):
+    """What an index knows of some shots, and is asked for."""
+
+    owners: list[str]
+    """The shot of each, in order."""
+    vectors: np.ndarray
+    """(q, dimensions) float32 of unit length."""
+    is_asked: np.ndarray
+    """(q,) bool, whether it asks for its neighbours; of those half a second apart, every second one."""
 
 
 class Neighbours(NamedTuple):
@@ -126,16 +138,24 @@ class FingerprintStore:
             found.setdefault(row["batch"], []).append([row["shot_id"], row["provenance"]])
         return {batch: hash_json(sorted(found[batch])) for batch in sorted(found)}
 
-    def vectors_of(self, batch: str) -> tuple[list[str], np.ndarray]:
-        """Shot id and descriptor of everything of a batch that is worth an index row: (q,) and (q, dimensions) float32."""
+    def descriptors_of(self, batch: str) -> Descriptors:
+        """Everything of a batch that is worth an index row, by shot."""
         owners: list[str] = []
-        parts = [np.zeros((0, self.dimensions), np.float32)]
-        rows = self._read("fingerprints", f"batch = {_texts([batch])}", ["shot_id", "vectors"])
+        parts, asked = [np.zeros((0, self.dimensions), np.float32)], [np.zeros(0, bool)]
+        rows = self._read("fingerprints", f"batch = {_texts([batch])}", ["shot_id", "duration_s", "vectors"])
         for row in sorted(rows, key=lambda row: row["shot_id"]):
-            distinct = _distinct(np.frombuffer(row["vectors"], "<f4").reshape(-1, self.dimensions))
-            owners += [row["shot_id"]] * len(distinct)
-            parts.append(distinct)
-        return owners, np.concatenate(parts)
+            vectors = self._vectors(row)
+            kept = _distinct(vectors)
+            owners += [row["shot_id"]] * len(kept)
+            parts.append(vectors[kept])
+            asked.append(_asking(kept, len(vectors), row["duration_s"]))
+        return Descriptors(owners, np.concatenate(parts), np.concatenate(asked))
+
+    def vectors(self, shot_ids: Iterable[str]) -> dict[str, np.ndarray]:
+        """Shot id -> all descriptors of a shot, (m, dimensions); one that is not there is left out."""
+        wanted = sorted(set(shot_ids))
+        rows = self._read("fingerprints", f"shot_id IN ({_texts(wanted)})", ["shot_id", "vectors"]) if wanted else []
+        return {row["shot_id"]: self._vectors(row) for row in rows}
 
     def load(self, shot_ids: Iterable[str]) -> dict[str, StoredShot]:
         """Stored fingerprints by shot id; one that is not there is left out."""
@@ -144,15 +164,16 @@ class FingerprintStore:
         rows = self._read("fingerprints", f"shot_id IN ({_texts(wanted)})", columns) if wanted else []
         return {row["shot_id"]: _stored(row) for row in rows}
 
-    def search(self, vectors: np.ndarray, *, batch: str, count: int) -> Neighbours:
-        """The nearest descriptors among the batches before `batch`, at most `count` for each vector."""
+    def search(self, vectors: np.ndarray, *, batch: str, count: int, near: float = -1.0) -> Neighbours:
+        """The nearest descriptors among the batches before `batch`, at most `count` for each vector, of a cosine above `near`."""
         table = self._existing(self._name("descriptors"))
         parts = [Neighbours.none()]
         if table is None or not len(vectors):
             return parts[0]
-        is_latest = not table.count_rows(f"batch >= {_texts([batch])}")
+        is_latest = table.count_rows() == self.num_before(batch)
         for first in range(0, len(vectors), 1024):
             query = table.search(list(vectors[first : first + 1024])).distance_type("l2").nprobes(PROBES).limit(count)
+            query = query.distance_range(upper_bound=2 * (1 - near)) if near > -1 else query
             if not is_latest:
                 query = query.where(f"batch < {_texts([batch])}", prefilter=True)
             rows = query.select(["shot_id", "_distance"]).to_arrow()
@@ -160,6 +181,11 @@ class FingerprintStore:
             ids = rows["shot_id"].to_numpy(zero_copy_only=False).astype(str)
             parts.append(Neighbours(numbers.astype(np.int64) + first, ids, 1 - rows["_distance"].to_numpy() / 2))
         return Neighbours(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def num_before(self, batch: str) -> int:
+        """Descriptors that the batches before one have in the index."""
+        table = self._existing(self._name("descriptors"))
+        return 0 if table is None else table.count_rows(f"batch < {_texts([batch])}")
 
     def index(self, batch: str, owners: Sequence[str], vectors: np.ndarray) -> None:
         """Make these the only descriptors of a batch, and let the index know them."""
@@ -198,6 +224,9 @@ class FingerprintStore:
                 mass += added[-1 - merged]
                 merged += 1
             table.to_lance().optimize.optimize_indices(num_indices_to_merge=merged)
+
+    def _vectors(self, row: Row) -> np.ndarray:
+        return np.frombuffer(row["vectors"], "<f4").reshape(-1, self.dimensions)
 
     def _name(self, table: str) -> str:
         return f"{table}_{self.backend}" if self.backend else table
@@ -248,12 +277,26 @@ def _index_parts(table: Any) -> list[int]:
 
 
 def _distinct(vectors: np.ndarray) -> np.ndarray:
-    """Descriptors that differ from the last one kept before them."""
-    kept: list[np.ndarray] = []
-    for vector in vectors:
-        if not kept or float(np.dot(kept[-1], vector)) < _SAME:
-            kept.append(vector)
-    return np.stack(kept) if kept else vectors
+    """Positions of the descriptors that differ from the last one kept before them."""
+    kept: list[int] = []
+    for place, vector in enumerate(vectors):
+        if not kept or float(np.dot(vectors[kept[-1]], vector)) < _SAME:
+            kept.append(place)
+    return np.array(kept, np.int64)
+
+
+def _asking(kept: np.ndarray, count: int, duration_s: float) -> np.ndarray:
+    """Which of the kept positions among `count` descriptors ask: not every second one, where it stands for half a second only.
+
+    A part that two shots share for a second holds one that asks then, and the index knows them all.
+    """
+    asks = np.ones(len(kept), bool)
+    if len(kept) <= MIN_VECTORS or count < _LEAST_ASKED_HZ * duration_s:
+        return asks
+    ends = np.append(kept[1:], count)
+    for place in range(1, len(kept)):
+        asks[place] = not (asks[place - 1] and ends[place - 1] - kept[place - 1] == 1 and ends[place] - kept[place] == 1)
+    return asks
 
 
 def _texts(values: Iterable[str]) -> str:

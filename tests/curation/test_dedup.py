@@ -11,16 +11,17 @@ import pytest
 from resources.home import open_home
 from resources.vectors import open_vectors
 from skyreels_platform.curation import fingerprint_store
-from skyreels_platform.curation.dedup import DedupSettings, find_duplicates, forget_shots, group_shots, match_batch
+from skyreels_platform.curation.candidates import DedupSettings
+from skyreels_platform.curation.dedup import find_duplicates, forget_shots, group_shots, match_batch
 from skyreels_platform.curation.embedding import OnnxEmbedding
 from skyreels_platform.curation.embeddings import embed_batch
-from skyreels_platform.curation.fingerprint import COLOUR_SIDE, Fingerprint, describe
-from skyreels_platform.curation.fingerprint_store import FingerprintStore, fingerprint_row
+from skyreels_platform.curation.fingerprint_store import FingerprintStore
 from skyreels_platform.errors import RecipeError
 from skyreels_platform.home import Home
 from skyreels_platform.ledger.tables import TABLES
 from skyreels_platform.media.encode import write_video
 from skyreels_platform.workers import LocalWorkers
+from tests.curation.textured_shots import rows, shot
 
 cv2.setNumThreads(1)
 
@@ -37,26 +38,6 @@ def store(home: Home) -> FingerprintStore:
     return open_vectors(f"{home.uri}/vectors")
 
 
-def shot(seed: int, *, start: int = 0, count: int = 24, noise: float = 0.0, media: str = "video") -> Fingerprint:
-    """A window that moves over a soft texture, eight pictures a second; the same seed is the same texture and path."""
-    generator = np.random.default_rng((1, seed))
-    world = cv2.GaussianBlur(generator.standard_normal((96, 96)).astype(np.float32), (0, 0), 2.5)
-    world = 128 + 45 * world / world.std()
-    across, down = generator.uniform(-0.9, 0.9, 2)
-    moves = [np.array([[1, 0, -32 - across * step], [0, 1, -32 - down * step]], np.float32) for step in range(start, start + count)]
-    pictures = np.stack([cv2.warpAffine(world, move, (32, 32)) for move in moves])
-    pictures = np.clip(pictures + np.random.default_rng(seed).normal(0, noise, pictures.shape), 0, 255).astype(np.uint8)
-    marks = np.arange(0, count, 4, dtype=np.int32)
-    return Fingerprint(
-        media=media, duration_s=0.0 if media == "image" else count / 8, times=np.arange(count, dtype=np.float32) / 8, pictures=pictures,
-        marks=marks, vectors=describe(pictures[marks]), colours=np.full((len(marks), COLOUR_SIDE, COLOUR_SIDE, 2), 128, np.uint8),
-    )  # fmt: skip
-
-
-def rows(batch: str, shots: Mapping[str, Fingerprint], provenance: str = "p") -> list[Row]:
-    return [{**fingerprint_row(name, made, provenance), "batch": batch} for name, made in shots.items()]
-
-
 def pairs(found: list[Row]) -> set[tuple[str, str]]:
     return {(row["shot_id"], row["other_id"]) for row in found}
 
@@ -67,45 +48,13 @@ def put(home: Home, table: str, batch: str, content: list[Row]) -> None:
     home.ledger.replace(table, batch, [{"provenance": "p", column: batch, **row} for row in content])
 
 
-# ---- store ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_the_store_writes_what_is_new_and_nothing_twice(store: FingerprintStore):
-    first = rows("b1", {"a": shot(1), "b": shot(2)})
-    assert store.put(first)
-    assert not store.put(first)
-    assert not store.put([])
-    assert store.put(rows("b1", {"b": shot(3), "c": shot(4)}, "q"))
-    assert store.standing(["a", "b", "c", "d"]) == {"a": "p", "b": "q", "c": "q"}
-    assert np.array_equal(store.load(["b"])["b"].track.pictures, shot(3).pictures)
-
-
-def test_pruning_removes_shots_that_are_gone(store: FingerprintStore):
-    store.put(rows("b1", {"a": shot(1), "b": shot(2)}))
-    store.put(rows("b2", {"c": shot(3)}))
-    assert store.prune("b1", ["a"])
-    assert not store.prune("b1", ["a"])
-    assert sorted(store.standing(["a", "b", "c"])) == ["a", "c"]
-    assert list(store.batches()) == ["b1", "b2"]
-
-
-def test_a_still_shot_has_one_descriptor_in_the_index(store: FingerprintStore):
-    moving = shot(1)
-    still = Fingerprint(**{**vars(moving), "pictures": np.repeat(moving.pictures[:1], 24, axis=0),
-                           "vectors": np.repeat(moving.vectors[:1], 6, axis=0)})  # fmt: skip
-    store.put(rows("b1", {"moving": moving, "still": still}))
-    owners, vectors = store.vectors_of("b1")
-    assert owners.count("still") == 1
-    assert owners.count("moving") == len(vectors) - 1 > 1
+# ---- matches -------------------------------------------------------------------------------------------------------------------
 
 
 def test_an_empty_store_answers(store: FingerprintStore):
     assert store.batches() == {}
     assert store.load(["a"]) == {}
     assert match_batch(store, "b1").rows == []
-
-
-# ---- matches -------------------------------------------------------------------------------------------------------------------
 
 
 def test_copies_are_found_in_the_batch_and_in_earlier_ones_and_nothing_else(store: FingerprintStore):
@@ -141,27 +90,6 @@ def test_the_index_finds_the_same_as_a_full_scan(store: FingerprintStore, monkey
     store.put(rows("b9", {f"copy{seed:03d}": shot(seed, count=16, noise=4) for seed in range(5, 600, 30)}))
     assert pairs(match_batch(store, "b9").rows) == {(f"copy{seed:03d}", f"s{seed:03d}") for seed in range(5, 600, 30)}
     assert [index.index_type for index in store._connection.open_table("descriptors").list_indices()] == ["IvfFlat"]
-
-
-def test_parts_of_the_index_stay_few_and_the_trained_one_is_left_alone(store: FingerprintStore, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fingerprint_store, "INDEX_FROM", 500)
-    monkeypatch.setattr(fingerprint_store, "CELL_ROWS", 50)
-    generator = np.random.default_rng(0)
-
-    def add(number: int, count: int) -> list[int]:
-        vectors = generator.normal(size=(count, fingerprint_store.DIMENSIONS)).astype(np.float32)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        store.index(f"b{number:02d}", [f"s{number}"] * count, vectors)
-        return fingerprint_store._index_parts(store._connection.open_table("descriptors"))
-
-    assert add(0, 400) == [], "too few rows"
-    assert add(1, 600) == [1000]
-    seen = [add(number, 40) for number in range(2, 14)]
-    assert [sum(parts) for parts in seen] == [1000 + 40 * number for number in range(1, 13)]
-    assert all(parts[0] == 1000 for parts in seen)
-    assert max(map(len, seen)) == 3, "merged by size"
-    assert add(14, 80) == [1560], "half as many rows again: trained anew"
-    assert add(15, 40) == [1560, 40]
 
 
 def test_a_batch_matched_again_sees_earlier_batches_only(store: FingerprintStore):
