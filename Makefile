@@ -39,9 +39,8 @@ lint: .venv/.dev  ## ruff, import layers, types
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
-bench: .venv/.dev  ## every script of benchmarks/, one after the other
-	@for script in benchmarks/[a-z]*.py; do \
-	name=$$(basename "$$script" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" $(ARGS); done
+bench: .venv/.dev  ## every benchmark with small settings, one after the other; names through ARGS
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove .venv, .vllm and caches; .skyreels (your data) stays
 	rm -rf .venv .vllm build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

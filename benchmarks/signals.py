@@ -1,6 +1,6 @@
 """What the curation signals find on drawn shots that went through h264: precision, recall and unknowns of each, on unseen seeds.
 
-    python benchmarks/signals.py [--shots N] [--tuning] [--first SEED] [--more FLAW | --balanced] [--processes N] [--misses] [--keep FOLDER]
+    python -m benchmarks.signals [--shots N] [--tuning] [--first SEED] [--more FLAW | --balanced] [--processes N] [--misses] [--keep FOLDER]
         [flaw ...]
 
 Every shot is a scene from a seed with any number of flaws; for each signal it is an example of its flaw or one without. Rules may be
