@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skyreels_platform.curation.likeness import likeness
+from skyreels_platform.curation.likeness import likeness, shows_little
 from skyreels_platform.curation.placement import WHOLE, correlation, find_place, flattened, pairs
 from skyreels_platform.curation.tracks import Line, Track, coarse_of, moments, warp, window_of
 
-ALIGNMENT_VERSION = "alignment-4"
+ALIGNMENT_VERSION = "alignment-5"
 """Raise it when the same fingerprints would align otherwise."""
 
 SLOWEST, FASTEST = 0.5, 2.0
@@ -49,7 +49,6 @@ _PLACED = 0.85  # the same, from which there is no need to look elsewhere
 _SAME_LENGTH = 1.5  # pictures by which shots of one length may differ
 _PLAUSIBLE = 0.7  # similarity from which a second look is worth its time
 _DOUBT = 0.15  # taken from the similarity of shots that show so little: their copies reach 0.97, balls and boxes on one path 0.91
-_PLAIN = 0.48  # spread of edges below which a shot shows too little to be told by some crop, speed and start together
 _TELLING = 0.3  # of the pairs on a line, in which both show something: shots fade from black and to black, under a subtitle or without
 _NEAR = 0.5  # correlation of two pictures above which they speak for their time, below against it
 
@@ -106,7 +105,7 @@ def _align(shot: Track, other: Track) -> Alignment | None:
     line = _refine_time(shot, other, line, frame)
     frame = find_place(*pairs(shot, other, line, _PLACE_PAIRS), [frame])
     alignment = _alignment(shot, other, line, frame)
-    if alignment is None or alignment.similarity < _PLAUSIBLE or max(shot.spread, other.spread) >= _PLAIN:
+    if alignment is None or alignment.similarity < _PLAUSIBLE or not shows_little(shot, other):
         return alignment
     return max(_by_one_change(shot, other, line, frame), key=lambda one: one.similarity, default=None)
 
@@ -130,7 +129,9 @@ def _by_one_change(shot: Track, other: Track, line: Line, frame: np.ndarray) -> 
     supposed = [(_refine_time(shot, other, trimmed, WHOLE, speeds=_SAME_SPEED), WHOLE), (_refine_time(shot, other, played, WHOLE), WHOLE)]
     if abs(other_length - length) <= _SAME_LENGTH * max(shot.step_s, other.step_s):
         reframed = find_place(*pairs(shot, other, whole, _PLACE_PAIRS), [frame], is_exact=True)
-        supposed.append((_refine_time(shot, other, whole, reframed, speeds=_SAME_SPEED, shifts=_SMALL_SHIFTS), reframed))
+        shifted = _refine_time(shot, other, whole, reframed, speeds=_SAME_SPEED, shifts=_SMALL_SHIFTS)
+        # Both shots' pictures may lie a frame or two apart; by so much a subject that moves had moved the crop.
+        supposed.append((shifted, find_place(*pairs(shot, other, shifted, _PLACE_PAIRS), [reframed], is_exact=True)))
     finer = [
         (_refine_time(shot, other, one, place, speeds=_FINEST_SPEEDS if one.speed != 1 else _SAME_SPEED, shifts=_FINEST_SHIFTS), place)
         for one, place in supposed

@@ -15,6 +15,8 @@ import numpy as np
 from skyreels_platform.curation.fingerprint import COLOUR_SIDE, FLATTEST, SIDE
 from skyreels_platform.curation.tracks import Line, Track, axis_weights, between, moments, warp, window_of
 
+PLAIN = 0.48
+"""Spread of edges below which a shot shows too little to be told by its subject alone."""
 _PAIRS = 16  # pairs of pictures that decide
 _GRID = COLOUR_SIDE  # blocks on both axes that may be covered one by one
 _COVERED = 0.2  # of the blocks at most
@@ -27,6 +29,7 @@ _GAINS, _MOST_SHIFT = (0.6, 1.67), 56.0  # contrast and levels of middle grey th
 _COLOURS, _MOMENT_COLOURS = 7.0, 9.0  # levels of 255 by which a copy's colours may differ, on average over time and at single moments
 _NEARBY_S = 0.26  # half of what lies between two moments whose colours are known
 _COVERED_COLOURS = 10.0  # the same at single moments in the part that may be covered
+_GROUND_COLOURS = 1.8  # levels by which the ground's may where a shot shows too little else (copies 1.2 at most, other takes from 0.8 on)
 _FEW_BLOCKS, _WORST_COLOURS = 5, 17.0  # and in those that differ most of the others: a subject that stands elsewhere
 
 
@@ -46,6 +49,8 @@ def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
     if not _GAINS[0] <= gain <= _GAINS[1] or abs(shift) > _MOST_SHIFT:
         return 0.0
     difference = _colour_differences(shot, other, line, frame, gain)
+    if shows_little(shot, other) and float(np.hypot(*np.median(difference.mean(axis=0)[kept], axis=0))) > _GROUND_COLOURS:
+        return 0.0
     on_average, at_moments, covered = (_root(part) for part in (difference.mean(axis=0)[kept], difference[:, kept], difference[:, ~kept]))
     worst_colours = np.sort((difference * difference).mean(axis=(0, 3))[kept])[-_FEW_BLOCKS:]
     is_elsewhere = covered > _COVERED_COLOURS or float(np.sqrt(worst_colours.mean())) > _WORST_COLOURS
@@ -59,6 +64,11 @@ def likeness(shot: Track, other: Track, line: Line, frame: np.ndarray) -> float:
     if change / np.sqrt(max(float(window.sum()), 1.0) * len(one)) >= _STILL:
         shares += [1 - _CHANGE_WEIGHT * (1 - correlation), 1 - _WORST_CHANGE_WEIGHT * (1 - worst_change)]
     return max(0.0, min(shares))
+
+
+def shows_little(shot: Track, other: Track) -> bool:
+    """Whether all that both can have in common is one thing on a plain ground: many shots are alike then that are no copies."""
+    return min(shot.spread, other.spread) < PLAIN
 
 
 def _agreement(one: np.ndarray, two: np.ndarray, kept: np.ndarray) -> tuple[float, float, float, float]:
