@@ -75,9 +75,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Training stall per checkpoint, written in the loop and beside it.")
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="2 or more: the first compares the files; default 3")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
+    if options.repeats < 2:
+        parser.error("--repeats must be 2 or more")
     torch.set_num_threads(1)
     loop = Loop(options.width, options.layers)
     for _ in range(3):
@@ -95,6 +97,7 @@ def main() -> None:
             ours, theirs = ({path.name: file_hash(path) for path in (folder / name).rglob("*.safetensors")} for name in ("here", "beside"))
             assert ours == theirs
         else:
+            steps.append(seconds(loop.step))  # a small checkpoint may be whole after one
             while writer.busy():
                 steps.append(seconds(loop.step))
             writer.wait()

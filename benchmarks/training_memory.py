@@ -9,6 +9,7 @@ without its margin. Exit code 1 if one is off by more than 20 %.
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,10 @@ def run(folder: Path, latents: Path, changes: dict[str, Any]) -> tuple[float, fl
     folder.mkdir(parents=True)
     (folder / "spec.json").write_text(json.dumps(spec.to_dict()), encoding="utf-8")
     command = [sys.executable, "-W", "ignore", "-m", "model.train", "--spec", str(folder / "spec.json")]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=False)
+    with socket.socket() as probe:  # another training of this machine may hold the usual port
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(port)}, capture_output=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr.decode(errors="replace")[-3000:])
     measured = json.loads((folder / "result.json").read_text(encoding="utf-8"))["peak_memory_bytes"]
