@@ -117,6 +117,11 @@ class Region:
     x1: float
     y1: float
 
+    def covers(self, x0: float, y0: float, x1: float, y1: float) -> float:
+        """Share of a rectangle, in shares of the frame, that lies in this region."""
+        width, height = min(x1, self.x1) - max(x0, self.x0), min(y1, self.y1) - max(y0, self.y0)
+        return max(0.0, width) * max(0.0, height) / ((x1 - x0) * (y1 - y0))
+
 
 OfSample = tuple[Callable[[Sample], Any], ...]
 """Functions of a frame alone."""

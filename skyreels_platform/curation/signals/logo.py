@@ -8,6 +8,7 @@ import numpy as np
 from skyreels_platform.curation.signals.base import Region, Score, ShotInfo, Signal
 from skyreels_platform.curation.signals.overlay_statistics import (
     CORNER,
+    CUT,
     MOVED,
     SURE,
     TALLEST,
@@ -16,6 +17,7 @@ from skyreels_platform.curation.signals.overlay_statistics import (
     Edges,
     OverlayStatistics,
 )
+from skyreels_platform.curation.signals.text_lines import TextLine
 
 SMALLEST = 0.04
 """Longer side of a mark, share of the frame's short side."""
@@ -29,10 +31,12 @@ _EITHER = 0.1  # share of a mark's edges that are upright, and that are level, a
 _CROWD = 5.0  # how much edges that stay elsewhere in the corner speak against a mark
 _ALONE = 0.01  # that much of it, below which the ground is plain
 _EMPTY = 0.002  # share of a zone's pixels on lasting edges below which nothing can hide there
+_MOST = 0.7  # share of the texture that must come and go: where the camera rests, somebody may pass through most of a corner
 _CLEARLY = 0.6
 _FAINT_SURE = 3.0  # for a mark that hardly shows; where the picture is quiet, it would join what is no mark
 _FOUND = 0.3
 _FEWEST = 8  # different pictures, without which edges that come and go do not average out
+_OUTERMOST = 0.2  # shares of the frame, of width and height together, by which text at rest may be off a corner
 _WRITTEN = 0.9  # confidence in a line of text that stays in a corner
 
 
@@ -123,13 +127,19 @@ def _corner(
         if certain > best and _is_steady(part, inside, mark) and not state.continues_text(*place):
             best, box = certain, (left + mark[0], top + mark[1], left + mark[2], top + mark[3])
     for line in state.corner_text():
-        # At rest only what runs level: trunks and posts that stand close are strokes in a column, too.
-        readable = moves or (line.x1 - line.x0) * width > (line.y1 - line.y0) * height
-        if readable and best < _WRITTEN and (line.x0 + line.x1 > 1) == bool(x) and (line.y0 + line.y1 > 1) == bool(y):
+        is_here = (line.x0 + line.x1 > 1) == bool(x) and (line.y0 + line.y1 > 1) == bool(y)
+        if is_here and best < _WRITTEN and (moves or _is_laid_over(line, width / height)):
             written = int(line.x0 * width), int(line.y0 * height), int(line.x1 * width) + 1, int(line.y1 * height) + 1
             if _is_steady(edges, lasting, written):
                 best, box = _WRITTEN, written
     return _Corner(confidence=best, box=box, undecided=not moves and float(inside.mean()) > _EMPTY)
+
+
+def _is_laid_over(line: TextLine, aspect: float) -> bool:
+    """Whether a line of text in a picture at rest has a mark's place: level, for trunks and posts are strokes in a column, too; whole,
+    and near to the corner, where few signs of the scene are."""
+    across, down = min(line.x0, 1 - line.x1), min(line.y0, 1 - line.y1)
+    return (line.x1 - line.x0) * aspect > line.y1 - line.y0 and min(across, down) >= CUT and across + down <= _OUTERMOST
 
 
 def _is_steady(edges: Edges, lasting: np.ndarray, box: tuple[int, int, int, int]) -> bool:
@@ -190,4 +200,4 @@ def _confidence(
 def _moves(edges: Edges, where: np.ndarray) -> bool:
     """Whether the texture seen there comes and goes; False where there is none."""
     textured = where & (edges.energy >= TEXTURE)
-    return int(np.count_nonzero(textured)) > 20 and bool(np.mean(edges.share[textured] < MOVED) >= 0.5)
+    return int(np.count_nonzero(textured)) > 20 and bool(np.mean(edges.share[textured] < MOVED) >= _MOST)

@@ -19,6 +19,9 @@ LASTS, MANY_LAST = 0.4, 0.15
 """Share of the stills that must show blocks of one size, one of them for sure: large ones in motion are spoiled by the codec now and then,
 and of a few faint ones too few sides show. And where one still shows MANY, and others at the same place: fine, faint blocks outlive
 compression in a film's best frames alone."""
+AGREE_LAST = 0.25
+"""The same where at least two stills agree in size and place: what is no mosaic, but passes for one there, stays as it is and does so in
+every still, or moves on."""
 MANY = 50
 """Blocks; letters and lone rectangles that fit a lattice in some still cover 40 of its cells at most, measured."""
 FINEST = 14.0
@@ -122,14 +125,24 @@ class Mosaic(Signal):
                 [one for one in sure if self._shows(one, block, region)]
                 for found in sure if found.most >= MANY for block, region in zip(found.blocks, found.regions, strict=True)
             ]  # fmt: skip
-            group = max(groups, key=len, default=[])
-            if len(group) < MANY_LAST * self._num_stills or 2 * len(group) <= len(sure):
+            many = max(groups, key=len, default=[])
+            there = max((self._there(found) for found in sure), key=len, default=[])
+            if len(many) >= MANY_LAST * self._num_stills and 2 * len(many) > len(sure):
+                group = many
+            elif len(there) >= max(2, AGREE_LAST * self._num_stills):
+                group = there
+            else:
                 return 0.0, []
         if not group:
             return 0.0, []
         certain = sorted((one for one in group if one.is_sure), key=lambda one: one.share)
         middle = certain[len(certain) // 2]
         return middle.share, middle.regions
+
+    def _there(self, found: _Found) -> list[_Found]:
+        """The stills that show blocks of the same size where this one does."""
+        shown = zip(found.blocks, found.regions, strict=True)
+        return max(([one for one in self._found if self._shows(one, block, region)] for block, region in shown), key=len)
 
     def _shows(self, found: _Found, block: float, region: Region | None) -> bool:
         """Whether a still shows blocks of this size; if a region is given, where that lies."""

@@ -36,6 +36,8 @@ GOING, SLOWEST = 0.5, 0.001
 to the next: a picture that moves and then is held shows its own edges for longer than any other."""
 CORNER = 0.15
 """Share of the frame's width and height that its corners take (paper, on cropping)."""
+CUT = 0.004
+"""Share of the frame from its sides within which no text that was laid over a picture ends."""
 WIDEST, TALLEST = 0.35, 0.25
 """A wider or higher thing that reaches into a corner is no logo; shares of the frame's width and height."""
 STEADY, LASTS = 0.75, 0.35

@@ -11,13 +11,14 @@ from skyreels_platform.curation.signals.mosaic import Mosaic
 
 INNERMOST = 0.12
 """Share of the frame that a panel takes on either axis, at least."""
-COMPLETE, COMPLETE_INSET = (0.6, 0.8), (0.7, 0.9)
+COMPLETE, COMPLETE_INSET = (0.6, 0.8), (0.7, 0.82)
 """Share of the line through the frame, and of an inset's outline, that must be a seam for any confidence and for a full one: panels end in
 straight lines without a gap; of walls, roofs and trunks in footage that moves at most 0.69 was a seam."""
-MOVING, MOVING_INSET = 0.15, 0.2
+MOVING, MOVING_INSET = 0.3, 0.7
 """Share of the time at which what lies beside a seam must move otherwise than the other side, for full confidence: in a
 scene at rest any wall has an edge (0.03 at most on complete ones, measured), and under a pan along it the edge stays too. Windows and
-pictures on a wall are commoner than edges through the whole frame, so an inset needs more."""
+pictures on a wall are commoner than edges through the whole frame, and people pass some of their sides (half of the time at most,
+measured, but for those who stand there), so an inset needs more."""
 LASTING = 0.5, 0.8
 """Share of the time with motion beside the seam that must speak for it, not against it, for any confidence and for a full one."""
 FLAT = 1.0
@@ -66,7 +67,7 @@ class SplitScreen(Signal):
     Source: paper 3.1 names split screens; definition our choice.
     """
 
-    name, unit, version = "split_screen", "confidence", "4"
+    name, unit, version = "split_screen", "confidence", "5"
     of_sample = Mosaic.of_sample
     video_only = True
     still = "a seam shows by staying while the picture moves"
@@ -148,7 +149,7 @@ def _insets(seams: Seams, mosaics: list[Region]) -> list[_Panel]:
     turned = seams.turned()
     best: _Panel | None = None
     for left, top, right, bottom in _rectangles(seams):
-        if any(_covered(left / width, top / height, right / width, bottom / height, mosaic) >= PIXELATED for mosaic in mosaics):
+        if any(mosaic.covers(left / width, top / height, right / width, bottom / height) >= PIXELATED for mosaic in mosaics):
             continue
         inside = slice(top + 3, bottom - 3), slice(left + 3, right - 3)
         if max(seams.contents(*inside, fine=True)) < FLAT or _is_grid(seams, *inside):
@@ -212,12 +213,6 @@ def _is_grid(seams: Seams, rows: slice, columns: slice) -> bool:
         through = cv2.dilate(part, np.ones((1, 3), np.uint8)).mean(axis=0) >= PANES[0]
         shares.append(float(part[:, through].sum()) / max(1, int(part.sum())))
     return min(shares) >= PANES[1]
-
-
-def _covered(left: float, top: float, right: float, bottom: float, region: Region) -> float:
-    """Share of a rectangle that lies in a region."""
-    width, height = min(right, region.x1) - max(left, region.x0), min(bottom, region.y1) - max(top, region.y0)
-    return max(0.0, width) * max(0.0, height) / ((right - left) * (bottom - top))
 
 
 def _framed_by_nothing(seams: Seams, left: int, right: int, top: int, bottom: int) -> bool:

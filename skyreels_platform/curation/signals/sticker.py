@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from skyreels_platform.curation.signals.base import Region, Score, ShotInfo, Signal
+from skyreels_platform.curation.signals.base import Region, Sample, Score, ShotInfo, Signal
+from skyreels_platform.curation.signals.mosaic import Mosaic
 from skyreels_platform.curation.signals.overlay_statistics import MOVED, TEXTURE, Edges, OverlayStatistics, is_corner_mark
 
 HARD = 8.0
@@ -15,6 +16,7 @@ SMALLEST, LARGEST = 0.05, 0.5
 _JOIN = 0.05  # gaps within a graphic, share of the short side
 _OUTLINE = 0.5  # edge pixels over half of the box's outline
 _BARE = 0.002  # share of the frame on hard edges below which no graphic can hide there
+_PIXELATED = 0.5  # share of a box in a mosaic, from which its edges are those of blocks
 _WRITTEN = 0.3  # share of a box under text from which it is the text's plate or shadow
 _EITHER = 0.15  # share of a graphic's edges that are upright, and that are level, at least
 _MOST = 32  # graphics looked at
@@ -35,10 +37,15 @@ class Sticker(Signal):
     video_only = True
     still = "one picture cannot tell a graphic from the scene"
     shared = OverlayStatistics
+    of_sample = Mosaic.of_sample
 
     def __init__(self, shot: ShotInfo) -> None:
         super().__init__(shot)
+        self._mosaic = Mosaic(shot)
         self._found: tuple[list[tuple[float, Region]], int] | None = None
+
+    def add(self, sample: Sample) -> None:
+        self._mosaic.add(sample)  # whose lattices are found once for all signals
 
     def result(self) -> Score:
         found = self._measured()
@@ -56,11 +63,13 @@ class Sticker(Signal):
     def _measured(self) -> tuple[list[tuple[float, Region]], int] | None:
         state: OverlayStatistics = self.shared_state
         if self._found is None and (edges := state.edges()) is not None:
-            self._found = _graphics(edges, state)
+            self._found = _graphics(edges, state, self._mosaic.regions())
         return self._found
 
 
-def _graphics(edges: Edges, state: OverlayStatistics) -> tuple[list[tuple[float, Region]], int]:
+def _graphics(
+    edges: Edges, state: OverlayStatistics, mosaics: list[Region]
+) -> tuple[list[tuple[float, Region]], int]:
     """Share and place of each graphic, and how many things stay in a part of the picture that does not move."""
     height, width = edges.strength.shape
     short = min(height, width)
@@ -85,6 +94,8 @@ def _graphics(edges: Edges, state: OverlayStatistics) -> tuple[list[tuple[float,
         box = x0 / width, y0 / height, x1 / width, y1 / height
         fits = max(w, h) >= SMALLEST * short and min(w, h) >= SMALLEST * short / 2 and w * h <= LARGEST * width * height
         if not fits or is_corner_mark(*box) or np.mean(text[y0:y1, x0:x1]) > _WRITTEN:
+            continue
+        if any(region.covers(*box) >= _PIXELATED for region in mosaics):
             continue
         mine = labels[y0:y1, x0:x1] == label
         own = hard[y0:y1, x0:x1] & mine

@@ -1,14 +1,13 @@
 """Burnt-in subtitles."""
 
 from skyreels_platform.curation.signals.base import Region, Score, Signal
-from skyreels_platform.curation.signals.overlay_statistics import OverlayStatistics, is_corner_mark
+from skyreels_platform.curation.signals.overlay_statistics import CUT, OverlayStatistics, is_corner_mark
 from skyreels_platform.curation.signals.text_lines import TextLine
 
 BANDS: dict[str, tuple[float, float, float, float]] = {
     "top": (0.0, 0.0, 1.0, 0.2), "bottom": (0.0, 0.6, 1.0, 1.0), "left": (0.0, 0.0, 0.2, 1.0), "right": (0.8, 0.0, 1.0, 1.0),
 }  # fmt: skip
 """Where subtitles stand: left, top, right, bottom in shares of the frame (paper: top 20 %, bottom 40 %, sides 20 %)."""
-_CUT = 0.004  # share of the height from the frame's upper and lower side within which no text that was laid over a picture ends
 _MARGIN = 0.15  # of a line's height: outline, shadow and box around the letters
 
 
@@ -46,7 +45,7 @@ class Subtitle(Signal):
         found = []
         for line in state.lines():
             band = _band(line)
-            if min(line.y0, 1 - line.y1) < _CUT:  # a trunk or a pole that the frame cuts off
+            if min(line.y0, 1 - line.y1) < CUT:  # a trunk or a pole that the frame cuts off
                 continue
             if band and not is_corner_mark(line.x0, line.y0, line.x1, line.y1):
                 found.append((band, line))

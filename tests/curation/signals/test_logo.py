@@ -46,15 +46,19 @@ def test_a_picture_at_rest_cannot_tell_a_mark_from_the_scene() -> None:
     assert "does not move" in score.reason
 
 
-@pytest.mark.parametrize("is_level", [True, False])
-def test_a_line_of_text_in_a_corner_is_found_even_at_rest(is_level: bool) -> None:
+@pytest.mark.parametrize(
+    ("is_level", "x", "y", "is_found"),
+    [(True, 12, 12, True), (False, 12, 12, False), (True, 60, 38, False), (True, 12, 0, False)],
+)
+def test_a_line_of_text_close_to_a_corner_is_found_even_at_rest(is_level: bool, x: int, y: int, is_found: bool) -> None:
     clip = texture_clip(pan=0)
     written = np.full((24, 120, 3), 20, np.uint8)
     cv2.putText(written, "www.example.org", (4, 17), cv2.FONT_HERSHEY_PLAIN, 0.8, (255, 255, 255), 1, cv2.LINE_AA)
-    part = written if is_level else written.swapaxes(0, 1)[:60]  # trunks and posts are strokes in a column, too
-    clip[:, 12 : 12 + part.shape[0], 12 : 12 + part.shape[1]] = part
+    # Trunks and posts are strokes in a column, too; what the frame cuts off was not laid over it.
+    part = (written if is_level else written.swapaxes(0, 1)[:60])[8 if y == 0 else 0 :]
+    clip[:, y : y + part.shape[0], x : x + part.shape[1]] = part
     score = _logo(clip).result()
-    assert score.outcome == ("measured" if is_level else "unknown")
+    assert score.outcome == ("measured" if is_found else "unknown")
     assert score.value is None or score.value >= BOUND
 
 

@@ -159,6 +159,17 @@ def test_few_blocks_need_one_sure_still_where_the_others_show_fewer_steps(bench,
     assert (scores["mosaic"].value > 0.01) == is_found
 
 
+@pytest.mark.parametrize(("moved", "is_found"), [(0, True), (300, False)])
+def test_two_of_seven_stills_are_enough_if_they_agree_in_place(bench, monkeypatch, moved, is_found):
+    def lattice(left: int) -> Lattice:
+        return Lattice(left, 80, left + 120, 200, 40, 9 * 40**2, step=20, differing=0.9, shown=0.7, lone=0.2, levels=6)
+
+    found = iter([[lattice(100)], [], [], [lattice(100 + moved)], [], [], []])
+    monkeypatch.setattr(mosaic, "find_lattices", lambda luma, largest: next(found))
+    scores, _ = bench.measured([bench.rgb(bench.noise(360, 640, 5.0))] * 84, kinds=[Mosaic])
+    assert (scores["mosaic"].value > 0.01) == is_found
+
+
 def test_a_square_on_a_shaded_wall_is_no_mosaic():
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     wall = 150 - 0.4 * rows + 0.2 * columns

@@ -53,6 +53,18 @@ def test_an_inset_at_rest_near_the_border_is_found_by_what_passes_beside_it():
     assert (region.x0 * WIDTH, region.y1 * HEIGHT) == pytest.approx((210, 176), abs=6)
 
 
+@pytest.mark.parametrize(("passes", "is_inset"), [(1.0, True), (0.4, False)])
+def test_a_picture_on_a_wall_that_somebody_passes_is_no_inset(passes, is_inset):
+    """Beside an inset something moves nearly all the time; beside a picture on a wall for as long as somebody passes."""
+    still, wall = texture(11)[:60, :106], texture(14)[:HEIGHT, :WIDTH]
+    images = [image.copy() if number < passes * FRAMES else wall.copy() for number, image in enumerate(panned(10, 3))]
+    for image in images:
+        image[60:120, 110:216] = still
+    score, _ = composed(images)
+    assert score.value is not None
+    assert (score.value > 0.75) == is_inset
+
+
 def test_a_pixelated_area_is_no_inset():
     images = [image.copy() for image in panned(12, 3)]
     for image in images:

@@ -51,3 +51,13 @@ def test_a_picture_at_rest_leaves_it_open() -> None:
 
 def test_one_picture_is_not_enough() -> None:
     assert _sticker(texture_clip(1)).result().outcome == "unknown"
+
+
+def test_the_blocks_of_a_mosaic_are_no_graphic() -> None:
+    clip = texture_clip(pan=3)
+    levels = np.random.default_rng(2).integers(40, 220, (5, 6)).astype(np.uint8)
+    clip[:, 80:180, 120:240] = levels.repeat(20, axis=0).repeat(20, axis=1)[None, ..., None]
+    assert _sticker(clip).result().value == 0
+    clip[:, 80:180, 120:240] = clip[:, 80:180, 300:420]
+    clip[:, 100:140, 160:220] = 250
+    assert (_sticker(clip).result().value or 0) > 0
