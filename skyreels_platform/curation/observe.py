@@ -60,7 +60,7 @@ def observe(
     """
     kinds = list(SIGNALS.values() if kinds is None else kinds)
     lens = Lens(kinds)
-    samples = ahead(lens.sample(frame) for frame in ahead(pyramid(path)))
+    samples = ahead(lens.samples(ahead(pyramid(path))))
     if facts.media == "image":
         watch = _Watch(facts, kinds)
         for sample in samples:

@@ -1,7 +1,8 @@
 """One shot's pass: prepares each frame once and shows it to all signals of the shot."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -9,6 +10,10 @@ import numpy as np
 from skyreels_platform.curation.signals.base import Motion, Region, Sample, Score, Shared, ShotInfo, Signal
 from skyreels_platform.curation.signals.flow import SMALLEST, FlowMeter
 from skyreels_platform.media.pyramid import Levels
+
+
+BATCH = 24
+"""Frames that one signal sees before the next one does (our choice): a signal's code and sums stay in the processor's cache meanwhile."""
 
 
 class Lens:
@@ -24,8 +29,20 @@ class Lens:
         self._of_sample = list(dict.fromkeys(functions))
         self._before: tuple[np.ndarray, int | None, np.ndarray, float] | None = None  # the last picture: RGB, channel, its plane, seconds
 
+    def samples(self, frames: Iterable[Levels]) -> Iterator[Sample]:
+        """All frames as signals see them, BATCH of them worked on at once."""
+        remaining = iter(frames)
+        while batch := [self._prepared(frame) for frame in islice(remaining, BATCH)]:
+            for function in self._of_sample:
+                for sample in batch:
+                    sample.once(function)
+            yield from batch
+
     def sample(self, frame: Levels) -> Sample:
         """The next frame as signals see it."""
+        return next(self.samples([frame]))
+
+    def _prepared(self, frame: Levels) -> Sample:
         grey = cv2.cvtColor(frame.small, cv2.COLOR_RGB2GRAY)
         mean, deviation = cv2.meanStdDev(grey)
         plane, motion = None, None
@@ -34,13 +51,10 @@ class Lens:
             best = int(by_channel.argmax())
             channel = best if float(by_channel[best, 0]) > float(deviation[0, 0]) else None
             plane, motion = self._moved(frame.picture, channel, frame.time_s)
-        sample = Sample(
+        return Sample(
             rgb=frame.small, grey=grey, luma=float(mean[0, 0]) / 255, contrast=float(deviation[0, 0]) / 255, time_s=frame.time_s,
             picture=frame.picture, plane=plane, motion=motion, still=frame.still, index=frame.index,
         )  # fmt: skip
-        for function in self._of_sample:
-            sample.once(function)
-        return sample
 
     def _moved(self, rgb: np.ndarray, channel: int | None, time_s: float) -> tuple[np.ndarray, Motion | None]:
         """This channel of the picture, or its luma, and the motion on that plane since the last picture."""
@@ -73,6 +87,7 @@ class ShotMeter:
         looks = [signal for signal in self._signals if type(signal).add is not Signal.add]
         self._watching = [watcher.add for watcher in (*self._shared.values(), *looks)]
         self._seen, self._has_picture = 0, False
+        self._waiting: list[Sample] = []
 
     def add(self, sample: Sample) -> None:
         """See the shot's next frame."""
@@ -80,12 +95,21 @@ class ShotMeter:
             if not self._has_picture and sample.motion is not None:
                 sample = replace(sample, motion=None)  # since a picture of the shot before
             self._has_picture = True
-        for watch in self._watching:
-            watch(sample)
+        self._waiting.append(sample)
         self._seen += 1
+        if len(self._waiting) == BATCH:
+            self._show()
+
+    def _show(self) -> None:
+        """Let one signal after another see all frames that wait."""
+        for watch in self._watching:
+            for sample in self._waiting:
+                watch(sample)
+        self._waiting.clear()
 
     def finish(self, *, num_frames: int, duration_s: float, failure: str = "") -> tuple[list[Score], list[Region]]:
         """One score per signal, and what they found where; `failure` says why frames are missing, if they are."""
+        self._show()
         final = replace(self._shot, num_frames=num_frames, duration_s=duration_s)
         for signal in self._signals:
             signal.shot = final
