@@ -11,7 +11,6 @@ from skyreels_platform.curation.signals.base import Motion, Region, Sample, Scor
 from skyreels_platform.curation.signals.flow import SMALLEST, FlowMeter
 from skyreels_platform.media.pyramid import Levels
 
-
 BATCH = 24
 """Frames that one signal sees before the next one does (our choice): a signal's code and sums stay in the processor's cache meanwhile."""
 

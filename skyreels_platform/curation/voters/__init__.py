@@ -21,7 +21,6 @@ from skyreels_platform.curation.voters.light import Light
 from skyreels_platform.curation.voters.pyscenedetect import PySceneDetect
 from skyreels_platform.media.pyramid import SMALL, Levels
 
-
 BATCH = 24
 """Frames that one voter sees before the next one does (our choice): a voter's code and arrays stay in the processor's cache meanwhile."""
 
