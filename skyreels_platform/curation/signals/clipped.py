@@ -11,28 +11,6 @@ BAR = 24
 """Luma that no pixel of a black border exceeds."""
 
 
-class Clipped(MeanSignal):
-    """Share of the picture's pixels that are crushed to black or burnt to white, mean over the stills. Black borders do not count.
-
-    Night scenes and title cards have honest blacks: the value tells what is there to be seen, not whose fault it is.
-    Source: our choice, beside `luma` and `contrast`; the paper counts exposure among visual quality without a definition.
-    """
-
-    name, unit, version = "clipped", "share of pixels", "1"
-
-    def of_frame(self, sample: Sample) -> float | None:
-        return None if sample.still is None else clipped(sample.still.large)
-
-
-def clipped(luma: np.ndarray) -> float:
-    """(h, w) uint8 -> share; 1 for a picture that is black all over."""
-    inside = within_borders(luma)
-    if not inside.size:
-        return 1.0
-    shares = histogram(inside)
-    return float(shares[: DARKEST + 1].sum() + shares[LIGHTEST:].sum())
-
-
 def within_borders(luma: np.ndarray) -> np.ndarray:
     """(h, w) uint8 -> what is left without black rows and columns along the edges; empty if nothing is."""
     left, top, width, height = cv2.boundingRect(cv2.threshold(luma, BAR, 255, cv2.THRESH_BINARY)[1])
@@ -42,3 +20,27 @@ def within_borders(luma: np.ndarray) -> np.ndarray:
 def histogram(plane: np.ndarray) -> np.ndarray:
     """(256,) float64: share of the pixels at each level of a (h, w) uint8 plane."""
     return cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel().astype(np.float64) / plane.size
+
+
+def levels_seen(sample: Sample) -> np.ndarray | None:
+    """(256,) share of a still's pixels within its borders at each level; a still that is black all over is at level 0. None for no
+    still."""
+    if sample.still is None:
+        return None
+    inside = within_borders(sample.still.large)
+    return histogram(inside) if inside.size else np.eye(1, 256)[0]
+
+
+class Clipped(MeanSignal):
+    """Share of the picture's pixels that are crushed to black or burnt to white, mean over the stills. Black borders do not count.
+
+    Night scenes and title cards have honest blacks: the value tells what is there to be seen, not whose fault it is.
+    Source: our choice, beside `luma` and `contrast`; the paper counts exposure among visual quality without a definition.
+    """
+
+    name, unit, version = "clipped", "share of pixels", "1"
+    of_sample = (levels_seen,)
+
+    def of_frame(self, sample: Sample) -> float | None:
+        shares = sample.once(levels_seen)
+        return None if shares is None else float(shares[: DARKEST + 1].sum() + shares[LIGHTEST:].sum())

@@ -74,9 +74,8 @@ class Seams(NamedTuple):
         size = max(2, width // COARSE), max(2, height // COARSE)
         found: list[float] = []
         for part in shown:
-            low, high = np.quantile(cv2.resize(part, size, interpolation=cv2.INTER_AREA), (0.25, 0.75))
-            darker, lighter = np.quantile(part[::2, ::2], (0.25, 0.75)) if fine else (0.0, 0.0)
-            found.append(float(max(high - low, (lighter - darker) / 4)))
+            coarse = _middle_half(cv2.resize(part, size, interpolation=cv2.INTER_AREA))
+            found.append(max(coarse, _middle_half(part[::2, ::2]) / 4 if fine else 0.0))
         return found
 
     def completeness(self, first: int, last: int, at: int) -> float:
@@ -181,6 +180,14 @@ def _beside(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         apart[border] |= together[border]
         together[border] = False
     return apart, together
+
+
+def _middle_half(plane: np.ndarray) -> float:
+    """Levels between the quartiles of (h, w) uint8; `np.quantile` gives the same and takes five times as long for so few."""
+    ordered = np.sort(plane, axis=None).astype(np.float64)
+    places = np.arange(len(ordered))
+    low, high = np.interp((0.25 * places[-1], 0.75 * places[-1]), places, ordered)
+    return float(high - low)
 
 
 def _coarse(profile: np.ndarray) -> np.ndarray:

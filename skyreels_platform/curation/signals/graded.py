@@ -16,7 +16,7 @@ import numpy as np
 from skyreels_platform.curation.signals.base import OfSample, Sample, Score, ShotInfo, Signal
 from skyreels_platform.curation.signals.blockiness import blockiness_of
 from skyreels_platform.curation.signals.cadence import RepeatMeter
-from skyreels_platform.curation.signals.clipped import DARKEST, LIGHTEST, histogram, within_borders
+from skyreels_platform.curation.signals.clipped import DARKEST, LIGHTEST, histogram, levels_seen, within_borders
 from skyreels_platform.curation.signals.flicker import Flicker
 from skyreels_platform.curation.signals.motion import MotionSignal
 from skyreels_platform.curation.signals.noise import noise_of
@@ -46,12 +46,12 @@ class Scorer(Protocol):
 
 def picture_terms(sample: Sample) -> np.ndarray | None:
     """The seven terms of a still, in the order of QualityMeter's properties; None for no still, a black picture or a speck."""
-    if (still := sample.still) is None:
+    still, shares = sample.still, sample.once(levels_seen)
+    if still is None or shares is None:
         return None
     inside = within_borders(still.large)
     if not inside.size or min(inside.shape) < 4 * TILE:
         return None
-    shares = histogram(inside)
     levels = np.cumsum(shares)
     darkest, lightest = np.searchsorted(levels, (0.05, 0.95))
     mean = _mean_and_deviation(shares)[0] / 255

@@ -1,5 +1,7 @@
 """Pans and zooms over a still picture."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -79,7 +81,7 @@ def _is_explained(before: np.ndarray, after: np.ndarray, motion: Motion) -> bool
         return False
     height, width = before.shape
     whole = cv2.resize(motion.camera, (width, height), interpolation=cv2.INTER_LINEAR)
-    down, across = np.mgrid[:height, :width].astype(np.float32)
+    across, down = _places(height, width)
     undone = cv2.remap(after, across + whole[..., 0], down + whole[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     reach = int(np.ceil(np.abs(camera).max())) + 1  # what came into the frame has nothing to be compared with
     inner = slice(rows.start + reach, rows.stop - reach), slice(columns.start + reach, columns.stop - reach)
@@ -88,6 +90,13 @@ def _is_explained(before: np.ndarray, after: np.ndarray, motion: Motion) -> bool
         return False
     left, all_change = (cv2.resize(change.astype(np.float32), BLOCKS, interpolation=cv2.INTER_AREA) for change in changes)
     return float(np.quantile(left / (all_change + FAINT), 0.9)) <= LEFT
+
+
+@cache
+def _places(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w) float32 each: column and row of every pixel."""
+    down, across = np.mgrid[:height, :width].astype(np.float32)
+    return across, down
 
 
 def _length(vectors: np.ndarray) -> np.ndarray:
