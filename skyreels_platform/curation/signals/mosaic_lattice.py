@@ -4,24 +4,14 @@ Three steps, from cheap to dear: isolated steps (a jump between two flat runs of
 which the steps of both axes repeat at one spacing; and the cells of that lattice, of which each must be even inside and bounded.
 """
 
-from functools import cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-SMALLEST_STEP = 4
-"""Levels of 255 between two blocks, at least."""
-SCALES = ((64, 3.0, 14.0), (128, 9.0, 36.0), (224, 20.0, 49.0))
-"""Sides of the windows in pixels, with the smallest and largest blocks that each is searched for."""
-LARGEST = SCALES[-1][2]
-"""Pixels of the largest blocks."""
-SPACING = 0.5
-"""Pixels between candidate block sizes: a halved picture halves odd blocks."""
-COHERENCE = 0.6, 0.4
-"""How exactly steps must repeat: length of the mean phasor at the lattice's frequency, and at twice that."""
-DENSITY = 0.15
-"""Share of all boundaries in a window that must show a step."""
+from skyreels_platform.curation.signals.mosaic_candidates import LARGEST, SCALES, Candidate, candidates_in
+from skyreels_platform.curation.signals.mosaic_steps import SMALLEST_STEP, Steps, steps_of
+
 ON_LATTICE = 0.85, 0.95
 """Share of all steps in an area that must lie on its boundaries, and in the box of an area of few cells."""
 RIPPLE = 1.5, 0.25
@@ -32,18 +22,12 @@ FEWEST_CELLS, FEWEST_LARGE, LARGE = 12, 8, 16.0
 """Cells of an area at least, of those of large blocks, and their side: a straight edge of 16 pixels that lies on the lattice says more
 than one of 4. Areas of less than 12 cells, and those of a multiple of the block that was found first, must be boxes, for such a lattice
 may cut through the windows of a wall: ON_LATTICE holds for the steps of the whole box then."""
-SHORTEST_RUN = 3
-"""Pixels along which a step must go on."""
 ALTERNATES = 0.5
 """Windows of a facade and chess boards repeat after two or three cells: the step to the cell after next (or the one after that)
 is then smaller than this share of the step to the next."""
 TWO_TONES, FEWEST_TONED = 0.12, 150
 """Share of the variance of an area's cells that is left within the dark and within the light ones, below which it is a pattern of two
 tones, as bricks and tiles are; and cells of an area that tell it. A mosaic of a scene leaves 0.3 and more."""
-BAND = 16
-"""Rows that are summed up before they are put together to windows; half of every window's side is so many times as long."""
-SMALL_PRODUCT = 1 << 18
-"""Multiplications up to which a matrix product runs in one thread."""
 DIFFERENT, DIFFERS = 0.55, 2
 """Share of the neighbouring cells of an area that differ, and by more than how many levels; hard-edged rectangles and the windows of a
 facade have sides on the lines of some lattice, but most of its cells lie inside or outside of them (0.5 at most, measured; a mosaic
@@ -59,7 +43,6 @@ its middle: the cells of a shaded wall beside a square differ, too, but without 
 MULTIPLES = 1, 2, 3
 """Times a candidate's block that its lattice is tried with: faint blocks first show as halves or thirds, most of which are alike."""
 _FEWEST_PAIRS = 6  # of cells that are compared before anything is said of how they repeat
-_MOST_TRIES = 5  # lattices of one scale that are looked at cell by cell in one picture
 
 
 class Lattice(NamedTuple):
@@ -103,11 +86,11 @@ class Lattice(NamedTuple):
 class _Tables:
     """Sums over any rectangle of a picture and of its steps."""
 
-    def __init__(self, luma: np.ndarray, across: np.ndarray, down: np.ndarray) -> None:
+    def __init__(self, luma: np.ndarray, steps: Steps) -> None:
         self.height, self.width = luma.shape
         self._luma, self._squares = cv2.integral2(luma, sdepth=cv2.CV_32S, sqdepth=cv2.CV_64F)
-        self._across = cv2.integral(across, sdepth=cv2.CV_32S)
-        self._down = cv2.transpose(cv2.integral(down, sdepth=cv2.CV_32S))
+        self._across = cv2.integral(steps.across, sdepth=cv2.CV_32S)
+        self._down = cv2.transpose(cv2.integral(steps.down, sdepth=cv2.CV_32S))
 
     def moments(self, top: np.ndarray, bottom: np.ndarray, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of luma in rows [top, bottom) by columns [left, right): (rows, columns) each."""
@@ -133,24 +116,16 @@ def _sums(table: np.ndarray, top: np.ndarray, bottom: np.ndarray, left: np.ndarr
     return low - high - table[bottom[:, None], left] + table[top[:, None], left]
 
 
-class _Candidate(NamedTuple):
-    score: float
-    block: float
-    x: float  # a lattice line, in pixel edges
-    y: float
-    window: tuple[int, int, int]  # left, top, side
-
-
-def find_lattices(luma: np.ndarray, smallest: float = 3.0, largest: float = LARGEST) -> list[Lattice]:
+def find_lattices(luma: np.ndarray, smallest: float = 3.0, largest: float = LARGEST, *, steps: Steps | None = None) -> list[Lattice]:
     """Pixelated areas of (h, w) uint8 with blocks of `smallest` to `largest` pixels, largest area first; they do not overlap.
 
-    Sure ones, or if there are none, likely ones.
+    Sure ones, or if there are none, likely ones. `steps` are those of this picture, unless others are given.
     """
     if min(luma.shape) < SCALES[0][0]:
         return []
-    across, down = isolated_steps(luma), isolated_steps(cv2.transpose(luma))
-    candidates = _candidates(across, down, smallest, largest)
-    tables = _Tables(luma, across, down) if candidates else None
+    steps = steps or steps_of(luma)
+    candidates = candidates_in(steps, smallest, largest)
+    tables = _Tables(luma, steps) if candidates else None
     found: list[Lattice] = []
     likely: list[Lattice] = []
     for candidate in candidates:
@@ -166,115 +141,7 @@ def find_lattices(luma: np.ndarray, smallest: float = 3.0, largest: float = LARG
     return sorted(found or likely, key=lambda area: -area.area)
 
 
-def isolated_steps(luma: np.ndarray) -> np.ndarray:
-    """(h, w) uint8, 1 where columns x - 1 and x + 1 differ while their outer neighbours do not, over at least three rows.
-
-    A step that falls between two pixels marks the left one of them, a step within a pixel marks that pixel.
-    """
-    near = cv2.absdiff(luma[:, 1:], luma[:, :-1])
-    wide = cv2.absdiff(luma[:, 3:-1], luma[:, 1:-3])
-    outer = cv2.max(near[:, :-3], near[:, 3:])
-    rest = cv2.subtract(cv2.subtract(wide, outer), outer)  # never below 0, so that it is at least `outer` where wide >= 3 outer
-    steps = cv2.bitwise_and(cv2.compare(rest, outer, cv2.CMP_GE), cv2.threshold(wide, SMALLEST_STEP - 1, 1, cv2.THRESH_BINARY)[1])
-    steps[:, 1:] = cv2.subtract(steps[:, 1:], steps[:, :-1])
-    return cv2.copyMakeBorder(_upright_runs(steps, SHORTEST_RUN), 0, 0, 2, 2, cv2.BORDER_CONSTANT, value=0)
-
-
-def _upright_runs(steps: np.ndarray, shortest: int) -> np.ndarray:
-    """Only those steps that go on over at least so many rows."""
-    return cv2.morphologyEx(steps, cv2.MORPH_OPEN, np.ones((shortest, 1), np.uint8))
-
-
-def _candidates(across: np.ndarray, down: np.ndarray, smallest: float, largest: float) -> list[_Candidate]:
-    height, width = across.shape
-    found: list[_Candidate] = []
-    of_all: list[np.ndarray] = []
-    for side, low, high in reversed(SCALES):  # a small window may show no more than divisors of a large block's size
-        if side > min(height, width):
-            continue
-        blocks, waves = _waves(side, max(low, smallest), min(high, largest))
-        if not len(blocks):
-            continue
-        enough = DENSITY * side * side / blocks
-        run = int(low / 4)  # whatever is much shorter than any block of this scale is texture; a codec interrupts long steps
-        if run > SHORTEST_RUN:
-            bands = [_bands(_upright_runs(steps, run)) for steps in (across, down)]
-        else:
-            bands = of_all = of_all or [_bands(steps) for steps in (across, down)]
-        steps_x, steps_y = _windows(bands[0], side), _windows(bands[1], side).swapaxes(0, 1)
-        count_x, count_y = steps_x.sum(axis=2), steps_y.sum(axis=2)
-        rows, columns = np.nonzero(np.minimum(count_x, count_y) >= enough[-1])
-        # Most windows are out after their first half of a test.
-        for steps in (steps_x, steps_y):
-            exact = np.abs(_phasors(steps[rows, columns], waves[0])).max(axis=1, initial=0) >= COHERENCE[0]
-            rows, columns = rows[exact], columns[exact]
-        if not len(rows):
-            continue
-        one_x, one_y, two_x, two_y = (_phasors(steps[rows, columns], wave) for wave in waves for steps in (steps_x, steps_y))
-        first, second = np.minimum(np.abs(one_x), np.abs(one_y)), np.minimum(np.abs(two_x), np.abs(two_y))
-        fits = (first >= COHERENCE[0]) & (second >= COHERENCE[1])
-        fits &= np.minimum(count_x, count_y)[rows, columns, None] >= enough
-        of_scale: list[_Candidate] = []
-        for which in np.flatnonzero(fits.any(axis=1)):
-            number = _best_block(fits[which], (first + second)[which])
-            phase_x, phase_y = (float(np.angle(one[which, number])) / (2 * np.pi) for one in (one_x, one_y))
-            block, left, top = float(blocks[number]), int(columns[which]) * side // 2, int(rows[which]) * side // 2
-            # A step marks the pixel left of a boundary or the one that holds it: on average 0.75 pixels before the boundary.
-            line_x, line_y = left + phase_x * block + 0.75, top + phase_y * block + 0.75
-            of_scale.append(_Candidate(float(first[which, number]), block, line_x, line_y, (left, top, side)))
-        found += sorted(of_scale, key=lambda candidate: -candidate.score)[:_MOST_TRIES]
-    return found
-
-
-def _best_block(fits: np.ndarray, exactness: np.ndarray) -> int:
-    """Divisors of a block's size fit too: the most exact one in the last run of sizes that fit."""
-    last = int(np.flatnonzero(fits)[-1])
-    others = np.flatnonzero(~fits[:last])
-    first = int(others[-1]) + 1 if len(others) else 0
-    return first + int(exactness[first:last + 1].argmax())
-
-
-def _bands(steps: np.ndarray) -> np.ndarray:
-    """(h, w) of 0 and 1 -> (h // BAND, w) uint8 sums of BAND rows each, by halves: ten times as fast as numpy's sum over an axis."""
-    rows = steps.shape[0] // BAND
-    bands = steps[:rows * BAND].reshape(rows, BAND, -1)
-    while bands.shape[1] > 1:
-        half = bands.shape[1] // 2
-        bands = bands[:, :half] + bands[:, half:]
-    return bands[:, 0]
-
-
-def _windows(bands: np.ndarray, side: int) -> np.ndarray:
-    """Steps per column in square windows at every half side: (rows, columns, side)."""
-    half = side // 2
-    rows = bands.shape[0] * BAND // half
-    halves = bands[:rows * half // BAND].reshape(rows, half // BAND, -1).sum(axis=1, dtype=np.float32)
-    return np.lib.stride_tricks.sliding_window_view(halves[1:] + halves[:-1], side, axis=1)[:, ::half]
-
-
-@cache
-def _waves(side: int, low: float, high: float) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Candidate block sizes, and (side, 2 x blocks) cosines and sines at their frequencies and at twice those."""
-    blocks = np.arange(low, high + 1e-6, SPACING)
-    turns = 2 * np.pi * np.arange(side)[:, None] / np.maximum(blocks, SPACING)[None, :]
-    return blocks, [
-        np.concatenate([np.cos(times * turns), np.sin(times * turns)], axis=1).astype(np.float32) for times in (1, 2)
-    ]
-
-
-def _phasors(windows: np.ndarray, wave: np.ndarray) -> np.ndarray:
-    """(n, side) counts -> (n, blocks) complex mean phasor."""
-    if not len(windows):
-        return np.zeros((0, wave.shape[1] // 2), np.complex64)
-    shares = windows / np.maximum(windows.sum(axis=1, keepdims=True), 1)
-    # In products so small that no library starts threads for them, which would cost more than the work.
-    size = max(1, SMALL_PRODUCT // wave.size)
-    product = np.concatenate([shares[first : first + size] @ wave for first in range(0, len(shares), size)])
-    num_blocks = wave.shape[1] // 2
-    return product[:, :num_blocks] + 1j * product[:, num_blocks:]
-
-
-def _best_grown(tables: _Tables, candidate: _Candidate, largest: float) -> Lattice | None:
+def _best_grown(tables: _Tables, candidate: Candidate, largest: float) -> Lattice | None:
     """The area of the smallest multiple of the candidate's block whose cells differ from their neighbours, as those of a mosaic do; else
     of the smallest one that is likely."""
     likely = None
@@ -289,7 +156,7 @@ def _best_grown(tables: _Tables, candidate: _Candidate, largest: float) -> Latti
     return likely
 
 
-def _coarser(tables: _Tables, candidate: _Candidate, multiple: int) -> _Candidate:
+def _coarser(tables: _Tables, candidate: Candidate, multiple: int) -> Candidate:
     """The lattice of every second or third line of a candidate's: of those lines which show the most steps in its window."""
     left, top, side = candidate.window
     rows, columns = np.array([top]), np.array([left])
@@ -304,7 +171,7 @@ def _coarser(tables: _Tables, candidate: _Candidate, multiple: int) -> _Candidat
     return candidate._replace(block=multiple * candidate.block, x=starts[0], y=starts[1])
 
 
-def _grown(tables: _Tables, candidate: _Candidate, *, is_multiple: bool) -> Lattice | None:
+def _grown(tables: _Tables, candidate: Candidate, *, is_multiple: bool) -> Lattice | None:
     """The connected area of even, bounded cells around the candidate's window."""
     block = candidate.block
     sides = (candidate.x, tables.width), (candidate.y, tables.height)
