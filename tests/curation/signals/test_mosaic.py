@@ -7,6 +7,7 @@ import pytest
 from skyreels_platform.curation.signals import mosaic
 from skyreels_platform.curation.signals.mosaic import Mosaic
 from skyreels_platform.curation.signals.mosaic_lattice import Lattice, find_lattices
+from skyreels_platform.curation.signals.mosaic_steps import packed, steps_of
 from tests.curation.signals.flawed_shots import quick_shots
 
 WIDTH, HEIGHT = 640, 360
@@ -154,7 +155,7 @@ def test_few_blocks_need_one_sure_still_where_the_others_show_fewer_steps(bench,
         return Lattice(left, 80, left + 120, 200, 40, 9 * 40**2, step=20, differing=0.9, shown=share, lone=0.2, levels=6)
 
     found = iter([lattice(100, 0.7), *[lattice(100 + moved, shown)] * 4])
-    monkeypatch.setattr(mosaic, "find_lattices", lambda luma, largest: [area] if (area := next(found)).is_likely else [])
+    monkeypatch.setattr(mosaic, "find_lattices", lambda luma, *_, **__: [area] if (area := next(found, lattice(0, 0))).is_likely else [])
     scores, _ = bench.measured([bench.rgb(bench.noise(360, 640, 5.0))] * 60, kinds=[Mosaic])
     assert (scores["mosaic"].value > 0.01) == is_found
 
@@ -165,7 +166,7 @@ def test_two_of_seven_stills_are_enough_if_they_agree_in_place(bench, monkeypatc
         return Lattice(left, 80, left + 120, 200, 40, 9 * 40**2, step=20, differing=0.9, shown=0.7, lone=0.2, levels=6)
 
     found = iter([[lattice(100)], [], [], [lattice(100 + moved)], [], [], []])
-    monkeypatch.setattr(mosaic, "find_lattices", lambda luma, largest: next(found))
+    monkeypatch.setattr(mosaic, "find_lattices", lambda luma, *_, **__: next(found, []))
     scores, _ = bench.measured([bench.rgb(bench.noise(360, 640, 5.0))] * 84, kinds=[Mosaic])
     assert (scores["mosaic"].value > 0.01) == is_found
 
@@ -176,3 +177,38 @@ def test_a_square_on_a_shaded_wall_is_no_mosaic():
     wall[60:90, 300:340] = 40
     noisy = np.clip(wall + np.random.default_rng(0).normal(0, 0.3, wall.shape), 0, 255).astype(np.uint8)
     assert not any(area.is_sure for area in find_lattices(noisy))
+
+
+def partly_sharp(part: int) -> np.ndarray:
+    """Five by four blocks of 40 pixels at (60, 80), of which one in six has its sides left."""
+    sharp = pixelated(texture(0), (60, 80, 260, 240), 40)
+    around = np.s_[76:244, 56:264]
+    out = sharp.copy()
+    out[around] = cv2.blur(sharp, (7, 7))[around]
+    for row, column in np.ndindex(4, 5):
+        if (2 * row + column) % 6 == part:
+            block = np.s_[76 + 40 * row:124 + 40 * row, 56 + 40 * column:104 + 40 * column]
+            out[block] = sharp[block]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("moved", "parts", "is_found"), [(0, (0, 1, 2, 3, 4, 5), True), (70, (0, 1, 2, 3, 4, 5), False), (0, (0, 1, 2, 3, 5), False)]
+)
+def test_stills_that_show_other_sides_of_standing_blocks_are_put_together(bench, moved, parts, is_found):
+    """Where one of them at least shows likely blocks by itself, which is the one of part 4."""
+    lumas = [np.roll(partly_sharp(part), moved * number, axis=1) for number, part in enumerate(parts)]
+    assert not any(area.is_sure for luma in lumas for area in find_lattices(luma))
+    frames = [bench.rgb(luma) for luma in lumas for _ in range(12)]
+    scores, regions = bench.measured(frames, kinds=[Mosaic])
+    assert (scores["mosaic"].value > 0.01) == is_found
+    assert len(regions) == is_found
+
+
+def test_packed_steps_are_the_same_and_join():
+    one, other = (steps_of(texture(seed)[:101, :203]) for seed in (0, 1))
+    both = packed(one).joined(packed(other)).unpacked()
+    for joined, first, second, again in zip(both, one, other, packed(one).unpacked(), strict=True):
+        assert np.array_equal(again, first)
+        assert np.array_equal(joined, first | second)
+        assert 0 < first.sum() < joined.sum()
