@@ -113,6 +113,15 @@ def test_slow_motion_is_no_freeze(bench):
     assert bench.value("static", _pan(bench, (0.02, 0.0), 25), FPS) < 0.1  # a tenth of a pixel per frame
 
 
+@pytest.mark.parametrize(("held", "width", "is_frozen"), [(3, 128, False), (8, 128, True), (3, 3, True)])
+def test_a_run_that_small_changes_break_is_a_freeze_if_it_lasts_half_a_second(bench, textured, held, width, is_frozen):
+    """Steps of 2 levels every few pictures: each run is broken by the second one, not by a jump. In one column it is a codec's doing."""
+    steps = [textured(0) // 2 for _ in range(48)]
+    for k, picture in enumerate(steps):
+        picture[:, :width] += np.uint8(2 * (k // held))
+    assert (bench.value("static", steps, FPS) > 0.5) == is_frozen
+
+
 def test_a_short_shot_can_be_frozen(bench, textured):
     assert bench.value("static", [textured(0)] * 3, FPS) == 1
     assert bench.value("static", [textured(0), textured(1), textured(2)], FPS) == 0
