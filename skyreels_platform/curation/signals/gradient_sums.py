@@ -40,12 +40,14 @@ class GradientSums:
             for first, second in ((earlier, earlier), (later, later), (earlier, later))
         ]
 
-    def means(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Length of the mean gradient, mean squared length, and by how much it points across rather than down; (h, w) float64 each."""
-        squares = [(_slopes(total).astype(np.float64) * (_EIGHTHS / self.pictures)) ** 2 for total in self._sums]
+    def means(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Length of the mean gradient, mean squared length, and the mean gradient's direction at twice its angle, so that opposite ones
+        are one: by how much its square points across rather than down, and aslant; (h, w) float64 each."""
+        slopes = [_slopes(total).astype(np.float64) * (_EIGHTHS / self.pictures) for total in self._sums]
         energy = [total.astype(np.float64) * (_EIGHTHS**2 / self.pictures) for total in self._energy]
-        squared, upright = (np.add.reduce([sign(*square) for square in squares]) for sign in (np.add, np.subtract))
-        return np.sqrt(squared), np.add.reduce(energy), upright
+        across, down = (np.add.reduce([slope[axis] ** 2 for slope in slopes]) for axis in (0, 1))
+        aslant = np.add.reduce([2 * slope[0] * slope[1] for slope in slopes])
+        return np.sqrt(across + down), np.add.reduce(energy), across - down, aslant
 
 
 def _slopes(total: np.ndarray) -> np.ndarray:

@@ -48,6 +48,7 @@ HELD = 3.0
 _BLOCKS = 43, 24  # across and down
 _THROUGH = 0.5  # a row or column with edges on more of its length is a border, or a line of the scene
 _LONELY = 0.1  # share of the length under edges, a few pixels farther, below which nothing goes on there
+_GAP, _SOLID = 9, 0.45  # pixels, within a border; share of the length that it covers without a larger one
 _THICK = 6  # pixels; a line is thinner
 _BOX = 0.7  # of a line's height
 _LONG = 0.2  # of the short side: longer than a logo's strokes
@@ -66,8 +67,8 @@ class Edges:
     """(h, w) float64: length of the mean gradient, levels per pixel."""
     energy: np.ndarray
     """(h, w) float64: mean squared length of the gradient."""
-    upright: np.ndarray
-    """(h, w) bool: the edge runs up and down rather than level."""
+    turn: np.ndarray
+    """(2, h, w) float32: squared mean gradient at twice its angle, across rather than down, and aslant: one for opposite directions."""
     pictures: int
     """How many were seen."""
     parts: np.ndarray
@@ -77,6 +78,11 @@ class Edges:
     def share(self) -> np.ndarray:
         """(h, w): how much of its energy a pixel's mean gradient holds; 1 where nothing ever changes."""
         return self.strength**2 / np.maximum(self.energy, 1e-6)
+
+    @property
+    def upright(self) -> np.ndarray:
+        """(h, w) bool: the edge runs up and down rather than level."""
+        return self.turn[0] > 0
 
     def is_steady(self, where: np.ndarray) -> bool:
         """Whether what lies there, an (h, w) mask, has the same edges in the earlier and the later part of the shot."""
@@ -103,19 +109,28 @@ class Edges:
             lonely = np.minimum(beyond[:-10], beyond[10:]) < _LONELY  # a texture is full of edges on both sides
             for line in np.flatnonzero((filled > _THROUGH) & lonely):
                 band = slice(max(0, line - 2), line + 3)
-                mask[band if axis == 0 else (slice(None), band)] = False
-        return mask if with_lines else mask & ~_straight(mask)
+                near = mask[band] if axis == 0 else mask[:, band].T
+                near &= ~_border(near)
+        return mask if with_lines else without_lines(mask)
 
 
-def _straight(mask: np.ndarray) -> np.ndarray:
-    """(h, w) bool: the long level and upright lines in a mask; the scene slides along them without a change."""
+def _border(rows: np.ndarray) -> np.ndarray:
+    """(length,) bool: where a border runs in the (k, length) rows at its height; a mark may stand beside it, where it ends."""
+    filled = np.pad(np.any(rows, axis=0, keepdims=True).view(np.uint8), ((0, 0), (_GAP, _GAP)))
+    closed = cv2.morphologyEx(filled, cv2.MORPH_CLOSE, np.ones((1, _GAP), np.uint8))
+    runs = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((1, round(_SOLID * rows.shape[1]) | 1), np.uint8))[0, _GAP:-_GAP] > 0
+    return runs if runs.any() else np.ones_like(runs)  # in pieces: all of them
+
+
+def without_lines(mask: np.ndarray) -> np.ndarray:
+    """An (h, w) mask without its long level and upright lines, along which the scene slides without a change."""
     ink, length = mask.view(np.uint8), round(_LONG * min(mask.shape))
     lines = np.zeros(mask.shape, bool)
     for along, through in (((1, length), (_THICK, 1)), ((length, 1), (1, _THICK))):
         thick = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones(through, np.uint8))  # a row of letters that run together
         thin = cv2.subtract(ink, thick)
         lines |= np.asarray(cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones(along, np.uint8))) > 0
-    return lines
+    return mask & ~lines
 
 
 def is_corner_mark(x0: float, y0: float, x1: float, y1: float) -> bool:
@@ -181,14 +196,14 @@ class OverlayStatistics:
         light, colour = self._sums
         if light.pictures < 2:
             return None
-        strength, energy, upright = light.means()
+        strength, energy, *turn = light.means()
         size = strength.shape[::-1]
-        hue, hue_energy, hue_upright = (cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST) for plane in colour.means())
+        hue, hue_energy, *hue_turn = (cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST) for plane in colour.means())
         # The clearer of the two: strong, and strong at all times.
         chosen = hue**2 / np.sqrt(np.maximum(hue_energy, 1)) > strength**2 / np.sqrt(np.maximum(energy, 1))
         return Edges(
             strength=np.where(chosen, hue, strength), energy=np.where(chosen, hue_energy, energy),
-            upright=np.where(chosen, hue_upright, upright) > 0, pictures=light.pictures,
+            turn=np.where(chosen, hue_turn, turn).astype(np.float32), pictures=light.pictures,
             parts=np.stack([  # of the clearer one alone: in the other, what passes behind a plate changes its edges
                 np.where(chosen, cv2.resize(other, size, interpolation=cv2.INTER_NEAREST), mine)
                 for mine, other in zip(light.parts(), colour.parts(), strict=True)

@@ -21,12 +21,13 @@ def test_means_are_those_of_the_pictures(pictures: np.ndarray) -> None:
     sums = GradientSums()
     for picture in pictures:
         sums.add(picture)
-    strength, energy, upright = sums.means()
+    strength, energy, upright, aslant = sums.means()
     all_slopes = gradients(pictures)
     across, down = all_slopes.mean(axis=0)
     assert np.allclose(strength, np.hypot(across, down), atol=1e-5)
     assert np.allclose(energy, (all_slopes**2).sum(axis=1).mean(axis=0), rtol=1e-5)
     assert np.allclose(upright, across**2 - down**2, atol=1e-4)
+    assert np.allclose(aslant, 2 * across * down, atol=1e-4)
 
 
 def test_planes_count_together(pictures: np.ndarray) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from skyreels_platform.curation.signals.logo import Logo
+from skyreels_platform.curation.signals.overlay_statistics import Edges
 from skyreels_platform.media.pyramid import pyramid
 from skyreels_platform.media.sample_overlays import draw_overlays
 from tests.curation.signals.overlay_shots import drawn_shot, measure, rendered_shot, samples_of, texture_clip
@@ -129,6 +130,85 @@ def test_a_held_scene_over_which_something_moves_has_no_logo() -> None:
         frame[150:200, 100 + 4 * index : 140 + 4 * index] = 250
     score = _logo(np.concatenate([moving, held])).result()
     assert score.value is None or score.value < BOUND
+
+
+def _emblem(clip: np.ndarray, x: int, y: int, levels: int = 240) -> None:
+    """Three bars and a post, 40 wide and 24 high, into every frame, in place."""
+    clip[:, y : y + 6, x : x + 40] = clip[:, y + 18 : y + 24, x : x + 40] = clip[:, y + 6 : y + 18, x + 16 : x + 24] = levels
+
+
+@pytest.mark.parametrize(("passing", "is_found"), [(480, True), (115, False)])
+def test_where_the_camera_rests_most_of_what_is_around_a_mark_must_come_and_go(passing: int, is_found: bool) -> None:
+    """Somebody who passes through 0.6 of a corner (192 pixels across are looked at) leaves what stands beside it as still as a mark."""
+    still, moving = texture_clip(pan=0), texture_clip(pan=0, seed=1)
+    for number, frame in enumerate(moving):  # as flow cannot follow it, no camera moves
+        np.copyto(frame, np.roll(frame, (61 * number, 97 * number), axis=(0, 1)))
+    clip = still.copy()
+    clip[:, :, :passing] = moving[:, :, :passing]
+    _emblem(clip, 20, 18)
+    score = _logo(clip).result()
+    assert ((score.value or 0) >= BOUND) == is_found
+
+
+@pytest.mark.parametrize(("ground", "is_found"), [(16, True), (None, False)])
+def test_a_mark_on_a_bar_is_found_even_at_rest(ground: int | None, is_found: bool) -> None:
+    clip = texture_clip(pan=0)
+    if ground is not None:
+        clip[:, :60] = ground
+    _emblem(clip, 20, 18)
+    score = _logo(clip).result()
+    assert ((score.value or 0) >= BOUND) == is_found
+
+
+@pytest.mark.parametrize("is_cross", [True, False])
+def test_edges_of_one_direction_are_no_mark(is_cross: bool) -> None:
+    """Lines aslant along which the scene slides stay as a mark does."""
+    clip = texture_clip()
+    for frame in clip:
+        for shift in (0, 14):
+            cv2.line(frame, (12 + shift, 62), (58 + shift, 12), (250, 250, 250), 2)
+        if is_cross:
+            cv2.line(frame, (20, 12), (66, 62), (250, 250, 250), 2)
+    assert ((_logo(clip).result().value or 0) >= BOUND) == is_cross
+
+
+@pytest.mark.parametrize(("piece", "stays"), [(300, True), (30, False)])
+def test_a_mark_at_the_height_of_a_border_stays_if_the_border_ends_beside_it(piece: int, stays: bool) -> None:
+    """Where a border shows in pieces alone, nobody can say which of them are a mark."""
+    strength = np.zeros((100, 400))
+    strength[50, 80:380] = 20 * (np.arange(300) % (piece + 12) < piece)
+    strength[46:54, 20:50] = 20
+    edges = Edges(
+        strength=strength, energy=strength**2, turn=np.zeros((2, 100, 400), np.float32), pictures=20,
+        parts=np.zeros((3, 100, 400), np.float32),
+    )  # fmt: skip
+    lasting = edges.lasting(with_lines=True)
+    assert not lasting[50, 80:].any()
+    assert lasting[48:53, 20:50].all() == stays
+
+
+@pytest.mark.parametrize("is_drawn", [True, False])
+def test_a_mark_before_a_pattern_that_comes_back(is_drawn: bool) -> None:
+    """Every other picture shows the same checks, so all of them last somewhat."""
+    rows, columns = np.mgrid[:270, :480]
+    clip = np.empty((40, 270, 480, 3), np.uint8)
+    for number, frame in enumerate(clip):
+        shift = (0, 2, 0, 9)[number // 2 % 4]  # every second frame counts
+        frame[:] = np.where(((rows + shift) // 12 + columns // 12) % 2, 170, 110)[..., None]
+    if is_drawn:
+        _emblem(clip, 20, 18)
+    assert ((_logo(clip).result().value or 0) >= BOUND) == is_drawn
+
+
+@pytest.mark.parametrize(("side", "is_found"), [(8, False), (60, True)])
+def test_a_corner_that_a_mark_fills_must_show_enough_else_to_say_that_it_moves(side: int, is_found: bool) -> None:
+    clip = texture_clip(pan=0)
+    clip[:, :90, :200] = 100
+    clip[:, 12:72:12, 12:132] = clip[:, 12:72, 12:132:16] = 240
+    clip[:, 60:72, 172:184] = 130  # so that the mark does not stand alone
+    clip[:, 8:68, 148 : 148 + side] = np.random.default_rng(0).integers(60, 140, (40, 60, side, 3)) if side > 8 else 100
+    clip[:, 20:38, 160:178] = np.random.default_rng(1).integers(60, 140, (40, 18, 18, 3))
+    assert ((_logo(clip).result().value or 0) >= BOUND) == is_found
 
 
 def test_one_picture_is_not_enough() -> None:
