@@ -2,9 +2,11 @@
 
     python -m benchmarks.model                  # everything that this machine can run
     python -m benchmarks.model --parts step     # parity, step or fopp, comma-separated
+    python -m benchmarks.model --parts step --threads 2
 
 Times on CPU are processor time of one thread, both sides in one process in turn, best of several rounds: work of other programs on the
-machine hardly touches them. Peak memory is the resident high-water mark of a child process of its own above what it held before
+machine hardly touches them. With more threads a step is timed by the clock, since threads that wait for each other spin: on a quiet
+machine. Peak memory is the resident high-water mark of a child process of its own above what it held before
 the model was built: weights, gradients and activations. Nothing here speaks of GPUs: benchmarks/gpu.py does.
 """
 
@@ -80,11 +82,12 @@ def parity() -> None:
             print(f"diffusers: {error}")
 
 
-def step() -> None:
+def step(threads: int = 1) -> None:
     """Forward and backward with one noise level per frame, ours and diffusers', and plain forward."""
-    print("\nTraining step, one level per frame, fp32, 1 CPU thread")
+    print(f"\nTraining step, one level per frame, fp32, CPU threads: {threads}")
     print(f"  {'shape':<10}{'':<14}{'ours':>10}{'diffusers':>12}{'ratio':>9}")
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
+    clock = time.process_time if threads == 1 else time.perf_counter
     for name in SHAPES:
         config, batch, latents, text = SHAPES[name]
         model = trained(config)
@@ -96,10 +99,10 @@ def step() -> None:
                 **arguments, timestep=time_BF, enable_diffusion_forcing=True, return_dict=False
             )[0],
         )
-        times = _in_turn(*(lambda run=run: run().square().mean().backward() for run in runs))
+        times = _in_turn(*(lambda run=run: run().square().mean().backward() for run in runs), clock=clock)
         print(f"  {name:<10}{'step, s':<14}{times[0]:>10.3f}{times[1]:>12.3f}{times[1] / times[0]:>8.2f}x faster")
         with torch.inference_mode():
-            times = _in_turn(*runs)
+            times = _in_turn(*runs, clock=clock)
         print(f"  {'':<10}{'forward, s':<14}{times[0]:>10.3f}{times[1]:>12.3f}{times[1] / times[0]:>8.2f}x faster")
         peaks = [_peak_in_child(name, side) / 2**20 for side in ("ours", "diffusers")]
         print(f"  {'':<10}{'peak, MiB':<14}{peaks[0]:>10.1f}{peaks[1]:>12.1f}{peaks[0] / peaks[1]:>8.2f} of diffusers'")
@@ -179,14 +182,14 @@ def _fopp_by_tables(after: np.ndarray, before: np.ndarray, numbers: np.random.Ge
     return levels + 1
 
 
-def _in_turn(*functions: Callable[[], object]) -> list[float]:
-    """Best processor time of each, measured in turn."""
+def _in_turn(*functions: Callable[[], object], clock: Callable[[], float] = time.process_time) -> list[float]:
+    """Best time of each, measured in turn."""
     best = [float("inf")] * len(functions)
     for _ in range(_ROUNDS):
         for index, function in enumerate(functions):
-            started = time.process_time()
+            started = clock()
             function()
-            best[index] = min(best[index], time.process_time() - started)
+            best[index] = min(best[index], clock() - started)
     return best
 
 
@@ -262,7 +265,7 @@ def inputs(config: TransformerConfig, batch: int, latents: tuple[int, int, int],
     return arguments
 
 
-_PARTS = {"parity": parity, "step": step, "fopp": fopp}
+_PARTS = "parity", "step", "fopp"
 
 
 def main() -> None:
@@ -270,14 +273,16 @@ def main() -> None:
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description="Measure the model against its peers.")
     parser.add_argument("--parts", default=",".join(_PARTS), help="comma-separated: " + ", ".join(_PARTS))
+    parser.add_argument("--threads", type=int, default=1, help="of the training step; default 1")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         _peak_of_step(*options.child)
         return
     print(f"torch {torch.__version__}, {time.strftime('%Y-%m-%d')}")
+    parts: dict[str, Callable[[], None]] = {"parity": parity, "step": lambda: step(options.threads), "fopp": fopp}
     for part in options.parts.split(","):
-        _PARTS[part]()
+        parts[part]()
 
 
 if __name__ == "__main__":
