@@ -9,10 +9,7 @@ import numpy as np
 
 from skyreels_platform.curation.signals.base import Motion, Region, Sample, Score, Shared, ShotInfo, Signal
 from skyreels_platform.curation.signals.flow import SMALLEST, FlowMeter
-from skyreels_platform.media.pyramid import Levels
-
-BATCH = 24
-"""Frames that one signal sees before the next one does (our choice): a signal's code and sums stay in the processor's cache meanwhile."""
+from skyreels_platform.media.pyramid import BATCH, Levels
 
 
 class Lens:

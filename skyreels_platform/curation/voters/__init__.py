@@ -19,10 +19,7 @@ from skyreels_platform.curation.voters.blend import Thumbs
 from skyreels_platform.curation.voters.jump import Jump
 from skyreels_platform.curation.voters.light import Light
 from skyreels_platform.curation.voters.pyscenedetect import PySceneDetect
-from skyreels_platform.media.pyramid import SMALL, Levels
-
-BATCH = 24
-"""Frames that one voter sees before the next one does (our choice): a voter's code and arrays stay in the processor's cache meanwhile."""
+from skyreels_platform.media.pyramid import BATCH, SMALL, Levels
 
 
 @dataclass(frozen=True, kw_only=True)
